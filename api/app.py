@@ -15,7 +15,21 @@ from api.docs_page import router as docs_router
 from api.errors import install_error_handlers
 from api.middleware import AccessLog, BoundedAnswers
 from api.openapi import TITLE, describe_api
-from api.routes import account, actions, batches, catalog, failures, files, health, hooks, jobs, unconfirmed, uploads
+from api.routes import (
+    account,
+    actions,
+    batches,
+    catalog,
+    failures,
+    files,
+    health,
+    hooks,
+    jobs,
+    me,
+    unconfirmed,
+    uploads,
+)
+from rushes.access.callers import KeyRing
 from rushes.logs import configure_logging
 from rushes.runtime import Runtime
 from rushes.settings import Settings, load_settings
@@ -35,11 +49,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # our line also has the duration
     app = FastAPIOffline(None, None, static_url=ASSETS, title=TITLE, version=version("rushes"), lifespan=_live)
     app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
+    app.state.keys = KeyRing(app.state.runtime.sessions)
     app.state.large_body = asyncio.Lock()
     app.add_middleware(BoundedAnswers)
     app.add_middleware(AccessLog)  # added last, so outermost
     install_error_handlers(app)
-    for module in (jobs, failures, files, batches, actions, uploads, unconfirmed, account, catalog, hooks, health):
+    for module in (jobs, failures, files, batches, actions, uploads, unconfirmed, account, catalog, me, hooks, health):
         app.include_router(module.router)
     app.include_router(docs_router)
     describe_api(app)

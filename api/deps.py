@@ -6,18 +6,21 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, HTTPException, Path, Request
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from api import examples
+from api.access import CallerDep
 from api.schemas.actions import NewAction
 from api.schemas.jobs import Links
-from api.schemas.orders import JobsToPrice, NewBatch, RetryAsked
+from api.schemas.orders import BatchOrder, JobsToPrice, RetryAsked
 from api.schemas.pruning import PruneAsked
 from api.schemas.unconfirmed import Abandonment, Adoption
 from api.validation import Schema, read_schema
-from rushes.errors import InvalidInput, Problem
-from rushes.jobs.choosing import find_job_id
+from models import Action, queries
+from models.db.session import transaction
+from rushes.jobs.choosing import find_batch_id, find_job_id, require_seen
 from rushes.jobs.pushing import JobOrder
 from rushes.runtime import Runtime
 
@@ -28,8 +31,6 @@ LARGE_BYTES = 8 * MEGABYTE
 """Larger bodies are read one at a time: each takes several times its size in memory until its jobs are stored."""
 FILE_JOB_BYTES = 42 * MEGABYTE
 """A data URL of the largest upload takes 40 MB."""
-
-_PERSON_LENGTH = 100
 
 
 class JobPath(StringConvertor):
@@ -53,27 +54,65 @@ async def get_links(request: Request) -> Links:
     return Links(str(request.base_url))
 
 
-async def get_person(request: Request) -> str:
-    """Name the caller for the history: the user that a proxy with a login names, else the client's address.
-
-    The name is not verified.
-    """
-    address = request.client.host if request.client else "unknown"
-    return (request.headers.get("x-forwarded-user", "").strip() or address)[:_PERSON_LENGTH]
-
-
 async def find_job(
     request: Request,
+    caller: CallerDep,
     job_id: Annotated[str, Path(description="The job's id, or `BATCH/NUMBER`.", examples=[examples.JOB_ID])],
 ) -> UUID:
-    """Return the id of the job that a path names."""
-    batch, slash, number = job_id.rpartition("/")
-    if slash:
-        return await run_in_threadpool(find_job_id, request.app.state.runtime.sessions, batch, int(number))
-    try:
-        return UUID(job_id)
-    except ValueError:
-        raise InvalidInput([Problem("job_id", "must be a UUID or BATCH/NUMBER")]) from None
+    """Return the id of the job that a path names. Raises `NotFound`, also for one that the caller may not see."""
+    return await _find(request, lambda session: find_job_id(session, job_id, caller))
+
+
+async def find_batch(
+    request: Request,
+    caller: CallerDep,
+    name: Annotated[
+        str,
+        Path(
+            description="The batch's name or id; `TENANT:NAME` for one of another tenant.",
+            examples=["pilot"],
+        ),
+    ],
+) -> UUID:
+    """Return the id of the batch that a path names. Raises as `find_job` does."""
+    return await _find(request, lambda session: find_batch_id(session, name, caller))
+
+
+async def find_prediction(
+    request: Request,
+    caller: CallerDep,
+    prediction_id: Annotated[UUID, Path(description="The prediction's id.", examples=[examples.PREDICTION_ID])],
+) -> UUID:
+    """Return the id of a prediction. Raises as `find_job` does."""
+
+    def check(session: Session) -> UUID:
+        owner = queries.keys.find_prediction_owner(session, prediction_id)
+        require_seen(owner, f"prediction {prediction_id}", caller)
+        return prediction_id
+
+    return await _find(request, check)
+
+
+async def find_action(
+    request: Request,
+    caller: CallerDep,
+    action_id: Annotated[UUID, Path(description="The action's id.", examples=[examples.ACTION_ID])],
+) -> UUID:
+    """Return the id of an action. Raises as `find_job` does."""
+
+    def check(session: Session) -> UUID:
+        require_seen(queries.keys.find_owner(session, Action, action_id), f"action {action_id}", caller)
+        return action_id
+
+    return await _find(request, check)
+
+
+async def _find(request: Request, find: Callable[[Session], UUID]) -> UUID:
+    def ask() -> UUID:
+        with transaction(request.app.state.runtime.sessions) as session:
+            return find(session)
+
+    return await run_in_threadpool(ask)
 
 
 def body_of(schema: type[Schema], *, limit_bytes: int | None = None) -> Callable[[Request], AsyncIterator[Schema]]:
@@ -129,11 +168,13 @@ async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") ->
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 LinksDep = Annotated[Links, Depends(get_links)]
 JobId = Annotated[UUID, Depends(find_job)]
-PersonDep = Annotated[str, Depends(get_person)]
+BatchId = Annotated[UUID, Depends(find_batch)]
+PredictionId = Annotated[UUID, Depends(find_prediction)]
+ActionId = Annotated[UUID, Depends(find_action)]
 JobBody = Annotated[JobOrder, Depends(body_of(JobOrder, limit_bytes=FILE_JOB_BYTES))]
 RetryBody = Annotated[RetryAsked | None, Depends(read_retry)]
 JobsBody = Annotated[JobsToPrice, Depends(body_of(JobsToPrice))]
-BatchBody = Annotated[NewBatch, Depends(body_of(NewBatch))]
+BatchBody = Annotated[BatchOrder, Depends(body_of(BatchOrder))]
 AdoptionBody = Annotated[Adoption, Depends(body_of(Adoption, limit_bytes=JOB_BYTES))]
 ActionBody = Annotated[NewAction, Depends(body_of(NewAction, limit_bytes=JOB_BYTES))]
 PruneBody = Annotated[PruneAsked, Depends(body_of(PruneAsked, limit_bytes=JOB_BYTES))]

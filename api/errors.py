@@ -26,6 +26,8 @@ TEXT_LIMIT = 500
 _TITLES = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 """Phrases of RFC 9110. Older versions of Python use older phrases."""
 
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="rushes"'}
+
 _SHOWN = 3  # problems repeated in `detail`; `errors` lists all of them
 
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
@@ -33,6 +35,8 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.Gone, 410),
     (errors.NotFound, 404),
     (errors.Conflict, 409),
+    (errors.Unauthenticated, 401),
+    (errors.Forbidden, 403),
     (WebhookRefused, 401),
     (errors.Refused, 400),
     (errors.Transient, 503),
@@ -105,7 +109,8 @@ async def answer_error(_: Request, error: Exception) -> Response:
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
     if status is None:
         raise error
-    return ProblemResponse(status, str(error), headers=_retry_header(error) if status == 503 else None)
+    headers = {401: _CHALLENGE, 503: _retry_header(error)}.get(status)
+    return ProblemResponse(status, str(error), headers=headers)
 
 
 def _refuse_fields(problems: Sequence[Problem]) -> ProblemResponse:
@@ -123,6 +128,6 @@ def _explain(error: HTTPException) -> str:
     )
 
 
-def _retry_header(error: Exception) -> dict[str, str]:
+def _retry_header(error: Exception) -> Mapping[str, str]:
     wait = (error.retry_after if isinstance(error, errors.Transient) else None) or RETRY_AFTER
     return {"Retry-After": str(math.ceil(wait.total_seconds()))}

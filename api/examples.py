@@ -8,7 +8,7 @@ from uuid import UUID
 from api.schemas.catalog import Catalog
 from api.schemas.health import Ready
 from api.schemas.jobs import JobListed, Links
-from models import Job
+from models import DEFAULT_TENANT, Job
 from models.queries.health import EXPECTED_MIGRATION, Health
 from rushes.catalog import VIDEO_MODELS
 from rushes.jobs.views import JobView
@@ -20,6 +20,8 @@ JOB_ID = "019a54c2-7d10-7c31-8a52-0f4be1d2a901"
 PREDICTION_ID = "019a54c2-91f4-7d02-9a0b-5a1c3f7e6b12"
 PROVIDER_ID = "5f2c1e0b7a9d4c63b8e1"
 HOOK_TOKEN = "AZpUwpH0fQKaC1ocP35rEgGaVMJ9EHwxilIPS-HSqQH6eeW6UwIJiG_MNzH5d0mY"  # noqa: S105 - of no account
+ACTION_ID = "019a54c5-1b20-7d4e-9c11-5a0f3e7b6d04"
+KEY_ID = "019a54c1-0a10-7b52-8e4d-3f9c1d2e5a06"
 BATCH_ID = "019a54c2-6b00-7e44-b0b1-2c9f5a7d8e03"
 ADDRESS = "http://127.0.0.1:8000"
 CURSOR = "AZpUwn0QfDGKUg9L4dKpAQ"
@@ -170,6 +172,7 @@ ABANDONED_JOB: Json = {
 
 BATCH: Json = {
     "id": BATCH_ID,
+    "tenant": "default",
     "name": "pilot",
     "jobs": 24,
     "states": {"queued": 14, "rendering": 2, "storing": 0, "succeeded": 7, "failed": 1, "cancelled": 0},
@@ -284,4 +287,11 @@ _WORKING = Readiness(reachable=True, migration=EXPECTED_MIGRATION, health=Health
 ALIVE: Json = {"status": "ok"}
 READY: Json = Ready.of(_WORKING).model_dump(mode="json")
 NOT_READY: Json = Ready.of(UNREACHABLE).model_dump(mode="json")
+ME: Json = {
+    "tenant": "default",
+    "tenant_id": str(DEFAULT_TENANT),
+    "key_id": KEY_ID,
+    "name": "default/ci",
+    "scopes": ["push", "read"],
+}
 REPEATED_BATCH: Json = {**PUSHED_BATCH, "repeated": True}

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.access import Guard
 from api.errors import ProblemDetails
 from api.examples import JOB_ID, Json
+from rushes.access.callers import Need
 from rushes.errors import Problem
 
 TITLE = "Rushes"
@@ -17,6 +19,10 @@ SUMMARY = "A render queue for WaveSpeedAI's LTX-2 video models."
 DESCRIPTION = """\
 Push prompts, fetch videos. A job is durable once its push is answered with 201. Nothing paid for is lost, and nothing \
 is paid for twice.
+
+Every request needs a key, except for `/healthz`, `/readyz` and this page. A key belongs to a tenant, which sees only \
+its own data, and has scopes: `push`, `read`, `observe`, `operate`, `admin`. A batch's name means a batch of the key's \
+own tenant; keys that reach every tenant write `TENANT:NAME` for the others.
 
 Amounts are US dollars as text with four decimals, times are RFC 3339 in UTC, and ids are UUIDs. To page through a \
 list, pass `next_cursor` as `cursor`. Every error is a problem (RFC 9457, `application/problem+json`) that names the \
@@ -34,6 +40,7 @@ TAGS = [
     },
     {"name": "catalog", "description": "The video models on offer, their parameters and prices."},
     {"name": "hooks", "description": "Webhooks that the provider sends."},
+    {"name": "access", "description": "Tenants, keys, and the log of what operators did."},
     {"name": "health", "description": "For load balancers and people on call."},
 ]
 
@@ -41,8 +48,12 @@ _WRONG_FIELD = Problem("input.duration", "must be one of 6, 8, 10, not 7")
 _PROBLEMS = {
     400: ("The body is not JSON.", "the body is not JSON: expected ident at line 2 column 14"),
     401: (
-        "The provider did not sign the webhook, or the signature is too old.",
-        "the webhook's signature does not match",
+        "The key is missing or not accepted; for a webhook, the signature.",
+        "this needs an API key: send the header `Authorization: Bearer rsh_live_...`",
+    ),
+    403: (
+        "The key has no scope for this.",
+        "this needs a key with the scope operate; the scopes of this key: push, read",
     ),
     404: ("It does not exist.", f"there is no job {JOB_ID}"),
     409: ("It exists already, or its state does not allow this.", f"job {JOB_ID} has ended: it is succeeded"),
@@ -84,11 +95,21 @@ def shows(description: str, example: Json) -> Json:
 
 
 def answers(
-    status: int, description: str, example: Json, *errors: int, also: Mapping[int | str, Json] | None = None
+    need: Need,
+    status: int,
+    description: str,
+    example: Json,
+    *errors: int,
+    also: Mapping[int | str, Json] | None = None,
 ) -> Json:
-    """Return the arguments of a route that describe its answer, other answers of its model, and its errors."""
-    responses: dict[int | str, Any] = {status: shows(description, example), **(also or {}), **problems(*errors)}
-    return {"status_code": status, "responses": responses}
+    """Return the arguments of a route: who may call it, its answer, other answers of its model, and its errors."""
+    responses: dict[int | str, Any] = {status: shows(description, example), **(also or {})}
+    return {"status_code": status, **guards(need, *errors, responses=responses)}
+
+
+def guards(need: Need, *errors: int, responses: Mapping[int | str, Json]) -> Json:
+    """Return the arguments of a route that only callers with `need` may call, with its answers and errors."""
+    return {"dependencies": [Depends(Guard(need))], "responses": {**responses, **problems(*errors, 401, 403, 503)}}
 
 
 def sends(description: str, media_type: str) -> Json:

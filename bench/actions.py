@@ -14,6 +14,7 @@ from rich.console import Console
 from bench.tables import Table
 from models import ActionKind, JobState
 from models.queries.job_filter import JobFilter
+from rushes.access.callers import act_locally
 from rushes.jobs.actions import advance_action, find_running_action, get_action, request_action
 from rushes.runtime import Runtime
 from rushes.settings import Settings
@@ -98,7 +99,7 @@ def _measure(
     runtime: Runtime, name: str, kind: ActionKind, chosen: JobFilter, arguments: dict[str, Any] | None = None
 ) -> ActionCost:
     began = time.perf_counter()
-    action = request_action(runtime.sessions, kind, lambda _: chosen, by="bench", arguments=arguments)
+    action = request_action(runtime.sessions, kind, lambda _: chosen, caller=act_locally("bench"), arguments=arguments)
     requested = at = time.perf_counter()
     longest = 0.0
     while running := find_running_action(runtime.sessions):

@@ -24,9 +24,10 @@ from bench.tables import Table
 from models import JobState, queries, transitions
 from models.db.session import transaction
 from models.queries.dispatching import find_account
+from rushes.access.callers import act_locally
 from rushes.accounts import get_account
 from rushes.jobs.batches import list_batches
-from rushes.jobs.choosing import JobChoice
+from rushes.jobs.choosing import JobChoice, choose_jobs
 from rushes.jobs.pruning import Keep, prune
 from rushes.jobs.views import list_jobs
 from rushes.readiness import check_readiness
@@ -222,7 +223,9 @@ def _make_rounds(runtime: Runtime) -> None:
 
 def _list(*, state: JobState | None = None, batch: str | None = None, model: str | None = None) -> Act:
     choice = JobChoice(state=[state] if state else None, batch=batch, model=model)
-    return lambda runtime: list_jobs(runtime.sessions, choice, limit=PAGE)
+    return lambda runtime: list_jobs(
+        runtime.sessions, lambda session: choose_jobs(session, choice, act_locally("bench")), limit=PAGE
+    )
 
 
 def _report(runtime: Runtime) -> None:
@@ -241,7 +244,7 @@ ACTS: Mapping[str, Act] = {
     "list queued jobs": _list(state=JobState.QUEUED),
     "list jobs of a model": _list(model="ltx-2-pro"),
     "list jobs of a batch": _list(batch="batch-1"),
-    "list batches": lambda runtime: list_batches(runtime.sessions, limit=1, before=None),
+    "list batches": lambda runtime: list_batches(runtime.sessions, tenant_id=None, limit=1, before=None),
 }
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from bench.arena import ContestFailed
 from bench.rushes_stack import open_stack
 from bench.tables import Table
+from rushes.settings import Settings
 
 PROMPT_FILE = "prompt-file"
 LINES, LINES_QUICK = 100_000, 10_000
@@ -36,7 +37,7 @@ def measure_prompt_file(*, quick: bool, console: Console) -> list[Table]:
         costs = {}
         for command, more in (("estimate", []), ("submit", ["--batch", "bench", "--yes"])):
             console.print(f"rushes {command} with {lines:,} lines ...")
-            costs[command] = _run(command, str(path), "--model", "ltx-2-fast", *more, url=stack.settings.url)
+            costs[command] = _run(command, str(path), "--model", "ltx-2-fast", *more, settings=stack.settings)
     return [make_prompt_file_table(costs, lines=lines)]
 
 
@@ -51,12 +52,13 @@ def make_prompt_file_table(costs: dict[str, CommandCost], *, lines: int) -> Tabl
     return Table(f"{PROMPT_FILE}: {lines:,} lines of JSON Lines; the promises are for {LINES:,}", header, rows)
 
 
-def _run(*arguments: str, url: str) -> CommandCost:
+def _run(*arguments: str, settings: Settings) -> CommandCost:
     """Run `rushes` in a separate process, whose peak memory can then be read. Raises `ContestFailed`."""
     command = [sys.executable, "-c", "from cli.main import run; run()", *arguments]
+    environment = {"RUSHES_URL": settings.url, "RUSHES_DATA_DIR": str(settings.data_dir)}
     with tempfile.TemporaryFile("w+") as log:
         began = time.perf_counter()
-        process = subprocess.Popen(command, env={**os.environ, "RUSHES_URL": url}, stdout=log, stderr=log)  # noqa: S603
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log)  # noqa: S603
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)  # `Popen` must not wait for it again

@@ -34,10 +34,11 @@ class Asker:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, url: str) -> None:
+    def start(self, settings: Settings) -> None:
         """Start to request the newest job."""
-        job = requests.get(f"{url}/v1/jobs", params={"limit": 1}, timeout=30).json()["items"][0]["id"]
-        self._thread = threading.Thread(target=self._ask, args=(f"{url}/v1/jobs/{job}",), daemon=True)
+        url, headers = f"{settings.url}/v1/jobs", find_headers(settings)
+        job = requests.get(url, params={"limit": 1}, headers=headers, timeout=30).json()["items"][0]["id"]
+        self._thread = threading.Thread(target=self._ask, args=(f"{url}/{job}", headers), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -46,11 +47,11 @@ class Asker:
         if self._thread is not None:
             self._thread.join()
 
-    def _ask(self, url: str) -> None:
+    def _ask(self, url: str, headers: dict[str, str]) -> None:
         while not self._over.wait(ASKING_SECONDS):
             began = time.perf_counter()
             try:
-                good = requests.get(url, timeout=30).ok
+                good = requests.get(url, headers=headers, timeout=30).ok
             except requests.RequestException:
                 good = False
             self.failed += not good
@@ -68,8 +69,8 @@ class RushesPlayer:
         self._downloads = PlainDownloads(stack.settings.get_database_url())
 
     def begin(self) -> None:
-        post_batch(self._stack.settings.url, self._arena.prompts)
-        self._asker.start(self._stack.settings.url)
+        post_batch(self._stack.settings, self._arena.prompts)
+        self._asker.start(self._stack.settings)
         if self._arena.load.video_bytes:
             self._downloads.start()
 
@@ -151,10 +152,16 @@ def has_webhooks() -> bool:
     return WEBHOOK_SETTING in Settings.model_fields
 
 
-def post_batch(url: str, prompts: Sequence[str]) -> None:
+def post_batch(settings: Settings, prompts: Sequence[str]) -> None:
     """Push one batch of the cheapest jobs."""
-    jobs = [order(prompt) for prompt in prompts]
-    requests.post(f"{url}/v1/batches", json={"name": "bench", "jobs": jobs}, timeout=300).raise_for_status()
+    body = {"name": "bench", "jobs": [order(prompt) for prompt in prompts]}
+    answer = requests.post(f"{settings.url}/v1/batches", json=body, headers=find_headers(settings), timeout=300)
+    answer.raise_for_status()
+
+
+def find_headers(settings: Settings) -> dict[str, str]:
+    """The header with the stack's key."""
+    return {"Authorization": f"Bearer {settings.find_api_key()}"}
 
 
 def order(prompt: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from chaos.plan import Plan, Push
 from chaos.queries import count_states, find_last_leader, hasten_stores
 from chaos.victim import Member, Victim
-from cli.api_client import AnswerLost, ApiClient, Declined
+from cli.api_client import AnswerLost, ApiClient, Declined, open_api
 from models.db.errors import DatabaseAway
 from models.db.session import open_sessions, transaction
 from models.lifecycle import JOB_ENDED
@@ -76,7 +76,7 @@ class Farm(Victim):
 
     def __init__(self, settings: Settings, *, folder: Path) -> None:
         self.settings = settings
-        self.pusher = Pusher(settings.url, prefix=BATCHES)
+        self.pusher = Pusher(settings, prefix=BATCHES)
         self._engine = open_database(settings, connections=2, application="chaos")
         self.sessions = open_sessions(self._engine)
         port = int(settings.url.rpartition(":")[2])
@@ -141,8 +141,8 @@ class Farm(Victim):
 class Pusher:
     """A client with its own thread. The batch's name makes a push safe to repeat: a name in use means it is stored."""
 
-    def __init__(self, url: str, *, prefix: str) -> None:
-        self._url = url
+    def __init__(self, settings: Settings, *, prefix: str) -> None:
+        self._settings = settings
         self._prefix = prefix
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rushes-chaos-pusher")
         self._pushes: list[Future[None]] = []
@@ -173,7 +173,7 @@ class Pusher:
             "name": name,
             "jobs": [{"model": MODEL, "input": {"prompt": prompt}} for prompt in push.prompts],
         }
-        with ApiClient(self._url) as client:
+        with open_api(self._settings) as client:
             while not self._try(client, body):
                 self.counts["repeated"] += 1
                 if self._closed.wait(PAUSE_SECONDS):

@@ -13,11 +13,13 @@ from chaos.plan import SCENARIOS, Plan, draw_plan
 from chaos.queries import count_videos
 from chaos.report import Purchases, Report, Trial, read_purchases, reckon
 from chaos.servers import EmbeddedServers, Servers
-from cli.api_client import ApiClient
+from cli.api_client import ApiClient, open_api
 from models.db.session import transaction
 from rushes.artifacts.store import open_store
 from rushes.monitoring.audit import Finding, audit_files, audit_rows, compare_with_ledger
+from rushes.settings import Settings
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from stack.data_folder import ensure_api_key
 from stack.errors import CommandError
 from stack.migrations import migrate
 
@@ -41,9 +43,11 @@ def run_trial(trial: Trial, servers: Servers, *, folder: Path, watch: Watch) -> 
     migrate(servers.urls["postgres"])
     with open_simulator(plan) as simulator:
         settings = make_settings(plan, simulator, urls=servers.urls, folder=folder)
+        settings.data_dir.mkdir(parents=True)
+        ensure_api_key(settings)
         with contextlib.closing(Farm(settings, folder=folder)) as farm:
             farm.tend()
-            _wait_for_api(settings.url)
+            _wait_for_api(settings)
             assault = Assault(plan, farm, simulator=simulator, servers=servers, watch=watch)
             assault.run()
             report.drain_seconds = assault.drain()
@@ -53,9 +57,9 @@ def run_trial(trial: Trial, servers: Servers, *, folder: Path, watch: Watch) -> 
     return report
 
 
-def _wait_for_api(url: str) -> None:
+def _wait_for_api(settings: Settings) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    with ApiClient(url) as client:
+    with open_api(settings) as client:
         while not _is_ready(client):
             if time.monotonic() > deadline:
                 raise CommandError(f"the API of the run gave no answer in {READY_SECONDS:g} s")

@@ -43,6 +43,8 @@ class AnswerLost(ServiceAway):
 _UNSURE = "check whether it was carried out before you repeat it"
 _LOGIN = "set RUSHES_API_HEADERS, for example to `Authorization: Bearer ...`"
 _HINTS = {
+    401: "set RUSHES_API_KEY to a key of this API; where `rushes up` runs, the key is in `api.key` in its data folder",
+    403: "`rushes key create` makes a key with other scopes",
     404: "`rushes batch list` and `rushes job list` show what exists",
     413: "split the file into several batches",
     500: "see the API's log",
@@ -50,19 +52,26 @@ _HINTS = {
 
 
 class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
-    """One connection to the API at `url`. It adds `headers` to each request and repeats none; the caller decides.
+    """One connection to the API at `url`. It adds the `key` and `headers` to each request and repeats none; the caller
+    decides.
 
     `url` may contain a user and password; the attribute `url` and messages omit them. `ca_file` replaces the public
     certificate authorities.
     """
 
-    def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, ca_file: Path | None = None) -> None:
+    def __init__(
+        self, url: str, *, key: str | None = None, headers: Mapping[str, str] | None = None, ca_file: Path | None = None
+    ) -> None:
         self._session = requests.Session()
         self._session.trust_env = False  # our own server needs neither a proxy nor .netrc
         self._session.headers.update({"Accept": "application/json", "User-Agent": "rushes-cli"})
         self._session.verify = str(ca_file) if ca_file else True
         self._session.auth = requests.utils.get_auth_from_url(url) if urlsplit(url).username else None
         self._session.headers.update(headers or {})
+        if key is not None and (self._session.auth or "Authorization" in self._session.headers):
+            self._session.headers["X-Api-Key"] = key  # a proxy takes the other header for its own login
+        elif key is not None:
+            self._session.headers["Authorization"] = f"Bearer {key}"
         self.url = hide_login(url.rstrip("/"))
 
     def __exit__(self, *_: object) -> None:
@@ -151,7 +160,8 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
 def open_api(settings: Settings | None = None) -> ApiClient:
     """Return a client for the API that the settings name. Without `settings`, it reads the environment."""
     settings = settings or load_settings()
-    return ApiClient(settings.url, headers=settings.get_api_headers(), ca_file=settings.ca_file)
+    headers = settings.get_api_headers()
+    return ApiClient(settings.url, key=settings.find_api_key(), headers=headers, ca_file=settings.ca_file)
 
 
 def _never_connected(error: requests.RequestException) -> bool:

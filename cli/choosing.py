@@ -16,9 +16,16 @@ ModelOption = Annotated[
 _MOMENT = "a time such as 2026-01-01T12:00Z, or an age such as 2h"
 
 
-def read_which(*, batch: BatchOption = None, code: CodeOption = None, model: ModelOption = None) -> dict[str, Any]:
+def read_which(
+    *,
+    batch: BatchOption = None,
+    code: CodeOption = None,
+    model: ModelOption = None,
+    client_ref: Annotated[str | None, typer.Option(help="Only jobs with this id of your own.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only jobs of this tenant, with a key that reaches it.")] = None,
+) -> dict[str, Any]:
     """Which jobs, whenever they were pushed."""
-    return {"batch": batch, "code": code, "model": model}
+    return {"batch": batch, "code": code, "model": model, "client_ref": client_ref, "tenant": tenant}
 
 
 def read_when(

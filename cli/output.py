@@ -69,7 +69,13 @@ def print_answer(answer: Any, line: str, *, as_json: bool) -> None:
 def print_list(
     items: Sequence[Any], columns: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str, as_json: bool
 ) -> None:
-    """Print a list as JSON, or its rows as a table. `nothing` tells a person that the list is empty."""
+    """Print a list as JSON, or its rows as a table. `nothing` tells a person that the list is empty.
+
+    Items of several tenants get a column for the tenant.
+    """
+    tenants = [each.get("tenant") for each in items]
+    if len(set(tenants)) > 1:
+        columns, rows = ("TENANT", *columns), ((tenant, *row) for tenant, row in zip(tenants, rows, strict=True))
     if as_json:
         print_json({"items": items})
     elif items:

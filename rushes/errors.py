@@ -5,7 +5,9 @@
     │   ├── InvalidInput  one or more fields are wrong (HTTP 422)
     │   ├── NotFound      there is no such thing (HTTP 404)
     │   │   └── Gone      it was removed on purpose (HTTP 410)
-    │   └── Conflict      it exists already, or its state does not allow this (HTTP 409)
+    │   ├── Conflict      it exists already, or its state does not allow this (HTTP 409)
+    │   ├── Unauthenticated  no key, or one that is not accepted (HTTP 401)
+    │   └── Forbidden     the key has no scope for this (HTTP 403)
     ├── Transient         try again later
     │   └── Unavailable   a server of ours does not respond (HTTP 503)
     ├── Permanent         the job fails: another try would end the same way
@@ -67,6 +69,14 @@ class Gone(NotFound):
 
 class Conflict(Refused):
     """It exists already, or its state does not allow the request."""
+
+
+class Unauthenticated(Refused):
+    """No key, or one that is not accepted."""
+
+
+class Forbidden(Refused):
+    """The key has no scope for this. The message names the missing scope."""
 
 
 class Transient(RushesError):

@@ -19,6 +19,9 @@ from rushes.network import trust_authorities
 SERVICES_FILE = "services.env"
 """`rushes up` writes the addresses of its servers to this file in the data folder. The environment overrides it."""
 
+API_KEY_FILE = "api.key"
+"""`rushes up` keeps a key of its API in this file in the data folder."""
+
 PROVIDER_URL = "https://api.wavespeed.ai"
 
 POLL_COST_SECONDS, HOOKED_POLL_COST_SECONDS = 0.11, 0.2
@@ -130,6 +133,7 @@ class Settings(BaseSettings):
     artifacts_url: Annotated[str, _url_with("file")] | None = None
     disk_reserve: ByteSize = Field(default="1GB", validate_default=True, ge=0)
     url: WebUrl = "http://127.0.0.1:8000"
+    api_key: ApiKey | None = None
     api_headers: Annotated[SecretStr, AfterValidator(_check_headers)] = SecretStr("")
     public_url: BareUrl | None = None
     webhooks_trusted: Literal["auto", "never"] = "auto"
@@ -229,6 +233,15 @@ class Settings(BaseSettings):
     def get_artifacts_folder(self) -> Path:
         """Return the folder of the video store. A batch's videos are in a folder with its name."""
         return Path(url2pathname(urlsplit(self.get_artifacts_url()).path))
+
+    def find_api_key(self) -> str | None:
+        """Return the key for requests to the API: `RUSHES_API_KEY`, else the one that `rushes up` keeps in a file."""
+        if self.api_key is not None:
+            return self.api_key.get_secret_value()
+        try:
+            return (self.data_dir / API_KEY_FILE).read_text().strip() or None
+        except OSError:
+            return None
 
     def get_api_headers(self) -> dict[str, str]:
         """Return the headers that the command line adds to each request to the API."""

@@ -3,10 +3,13 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from rushes.settings import SERVICES_FILE
+from models.db.session import open_engine, open_sessions
+from rushes.access.keys import make_key
+from rushes.access.tenants import ensure_key
+from rushes.settings import API_KEY_FILE, SERVICES_FILE, Settings
 from sandbox.servers.folder import Lock, write_private
 from stack.errors import CommandError
 
@@ -51,9 +54,24 @@ def remove_services(folder: Path) -> None:
 def get_flower_password(folder: Path) -> tuple[str, Path]:
     """The password generated for this folder, and the file that holds it; only the owner can read the file."""
     path = folder / PASSWORD_FILE
+    return _keep_secret(path, lambda: secrets.token_urlsafe(18)), path
+
+
+def ensure_api_key(settings: Settings) -> str:
+    """Return the API key of this data folder, and store it in the database; only the owner can read its file."""
+    key = _keep_secret(settings.data_dir / API_KEY_FILE, make_key)
+    engine = open_engine(settings.get_listen_url(), pool_size=1)
+    try:
+        ensure_key(open_sessions(engine), key, name="rushes up")
+    finally:
+        engine.dispose()
+    return key
+
+
+def _keep_secret(path: Path, make: Callable[[], str]) -> str:
     with contextlib.suppress(FileNotFoundError):
-        if password := path.read_text().strip():
-            return password, path
-    password = secrets.token_urlsafe(18)
-    write_private(path, password + "\n")
-    return password, path
+        if secret := path.read_text().strip():
+            return secret
+    secret = make()
+    write_private(path, secret + "\n")
+    return secret

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rushes.settings import load_settings
+from rushes.settings import API_KEY_FILE, load_settings
 from stack.data_folder import hold_folder, remove_services, write_services
 from stack.errors import CommandError
 from stack.interrupts import Interrupted, Interrupts
@@ -80,6 +80,7 @@ def print_addresses(stack: Stack) -> None:
     password = stack.password_file or "RUSHES_FLOWER_PASSWORD"
     lines = [
         f"API      {settings.url}",
+        f"key      {settings.data_dir / API_KEY_FILE}",
         f"docs     {settings.url}/docs",
         f"Flower   {stack.flower_url} (user {settings.flower_user}, password in {password})",
         f"videos   {settings.get_artifacts_url()}",

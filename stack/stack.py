@@ -19,7 +19,7 @@ from sandbox.servers.folder import tail_log
 from sandbox.servers.ports import PortHold
 from sandbox.servers.postgres import NAME as SUPERUSER
 from stack import processes
-from stack.data_folder import get_flower_password
+from stack.data_folder import ensure_api_key, get_flower_password
 from stack.errors import CommandError
 from stack.interrupts import Interrupts
 from stack.migrations import migrate
@@ -74,6 +74,7 @@ class Stack:
         )
         self.options = options
         self.flower_url = ""
+        self.key = ""
         self.password_file: Path | None = None
         self.simulates = settings.uses_simulator
         self._say = say
@@ -93,6 +94,7 @@ class Stack:
         self._start_servers()
         self._interrupts.check()
         migrate(self.settings.get_listen_url())
+        self.key = ensure_api_key(self.settings)
         self._start_provider()
         self._start_api()
         self._start_workers()
@@ -102,7 +104,7 @@ class Stack:
         readiness = f"{self.settings.url}/readyz"
         self._wait("api", lambda: _answers(readiness, lambda answer: answer.ok))  # it can accept jobs
         if self.options.workers:  # before a worker leads, jobs would seem to be stuck
-            self._wait("worker-main1", lambda: _answers(readiness, _is_led))
+            self._wait("worker-main1", lambda: _answers(readiness, _is_led, key=self.key))
         self._wait("flower", lambda: _answers(self.flower_url))
 
     def tend(self) -> None:
@@ -248,11 +250,14 @@ def _is_led(answer: requests.Response) -> bool:
     return answer.json().get("dispatcher") is not None
 
 
-def _answers(url: str, is_enough: Callable[[requests.Response], bool] = lambda it: it.status_code < 500) -> bool:
-    """Whether a GET gets an answer that is enough. A login page is."""
+def _answers(
+    url: str, is_enough: Callable[[requests.Response], bool] = lambda it: it.status_code < 500, *, key: str = ""
+) -> bool:
+    """Whether a GET, with this API key if there is one, gets an answer that is enough. A login page is."""
+    headers = {"Authorization": f"Bearer {key}"} if key else None
     try:
         with requests.Session() as session:
             session.trust_env = False
-            return is_enough(session.get(url, timeout=ASK_SECONDS, allow_redirects=False))
+            return is_enough(session.get(url, headers=headers, timeout=ASK_SECONDS, allow_redirects=False))
     except requests.RequestException:  # also if it is no JSON
         return False

@@ -1,12 +1,12 @@
 """Actions: one change to every job that meets a filter, with progress and a result per job."""
 
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from api import examples
-from api.deps import ActionBody, PersonDep, RuntimeDep
+from api.access import CallerDep
+from api.deps import ActionBody, ActionId, RuntimeDep
 from api.openapi import BODY_ERRORS, answers, shows, takes
 from api.schemas.actions import (
     ActionItemPage,
@@ -17,12 +17,12 @@ from api.schemas.actions import (
     ItemsAsked,
     NewAction,
 )
+from rushes.access.callers import CHANGE, READ
 from rushes.jobs.actions import abort_action, get_action, list_actions, list_items, request_action
 from rushes.jobs.choosing import choose_jobs
 
 router = APIRouter(prefix="/v1/actions", tags=["actions"])
 
-ACTION_ID = "019a54c5-1b20-7d4e-9c11-5a0f3e7b6d04"
 NEW_ACTION: examples.Json = {"kind": "retry", "filter": {"batch": "pilot", "code": "provider"}, "dry_run": False}
 NEW_PRIORITY: examples.Json = {"kind": "priority", "filter": {"batch": "pilot"}, "priority": 10}
 DRY_ACTION: examples.Json = {
@@ -48,7 +48,7 @@ DRY_ACTION: examples.Json = {
 }
 ACTION: examples.Json = {
     **DRY_ACTION,
-    "id": ACTION_ID,
+    "id": examples.ACTION_ID,
     "state": "running",
     "changed": 1200,
     "created_at": "2026-11-05T12:30:00.004120Z",
@@ -59,22 +59,21 @@ ACTION_ITEMS: examples.Json = {
     "next_cursor": None,
 }
 
-ActionId = Annotated[UUID, Path(description="The action's id.", examples=[ACTION_ID])]
-
 
 @router.post(
     "",
     summary="Change many jobs",
     **answers(
+        CHANGE,
         202,
         "The action is stored. The leader makes the changes.",
         ACTION,
-        *(*BODY_ERRORS, 404, 409, 503),
+        *(*BODY_ERRORS, 404, 409),
         also={200: {"model": ActionView, **shows("A dry run: nothing is stored.", DRY_ACTION)}},
     ),
     openapi_extra=takes(NewAction, retry_by_code=NEW_ACTION, new_priority=NEW_PRIORITY),
 )
-def request(new: ActionBody, runtime: RuntimeDep, person: PersonDep, response: Response) -> ActionView:
+def request(new: ActionBody, runtime: RuntimeDep, caller: CallerDep, response: Response) -> ActionView:
     """Retry, cancel, pause, resume, reprioritise or recheck every job that meets the filter, or delete a batch.
 
     The filter is resolved now: jobs that are pushed later, or fail later, do not meet it. 100,000 jobs take less than a
@@ -84,8 +83,8 @@ def request(new: ActionBody, runtime: RuntimeDep, person: PersonDep, response: R
     action = request_action(
         runtime.sessions,
         new.kind,
-        lambda session: choose_jobs(session, new.filter),
-        by=person,
+        lambda session: choose_jobs(session, new.filter, caller),
+        caller=caller,
         arguments=new.list_arguments(),
         dry_run=new.dry_run,
     )
@@ -94,14 +93,14 @@ def request(new: ActionBody, runtime: RuntimeDep, person: PersonDep, response: R
     return ActionView.model_validate(action)
 
 
-@router.get("", summary="List actions", **answers(200, "A page of actions.", ACTION_PAGE, 422, 503))
-def list_all(asked: Annotated[ActionsAsked, Query()], runtime: RuntimeDep) -> ActionPage:
+@router.get("", summary="List actions", **answers(READ, 200, "A page of actions.", ACTION_PAGE, 422))
+def list_all(asked: Annotated[ActionsAsked, Query()], runtime: RuntimeDep, caller: CallerDep) -> ActionPage:
     """Actions, newest first."""
-    page = list_actions(runtime.sessions, limit=asked.limit, before=asked.cursor)
+    page = list_actions(runtime.sessions, caller, limit=asked.limit, before=asked.cursor)
     return ActionPage.of(page, ActionView.model_validate)
 
 
-@router.get("/{action_id}", summary="Show an action", **answers(200, "The action.", ACTION, 404, 422, 503))
+@router.get("/{action_id}", summary="Show an action", **answers(READ, 200, "The action.", ACTION, 404, 422))
 def show(action_id: ActionId, runtime: RuntimeDep) -> ActionView:
     """One action and its progress."""
     return ActionView.model_validate(get_action(runtime.sessions, action_id))
@@ -110,7 +109,7 @@ def show(action_id: ActionId, runtime: RuntimeDep) -> ActionView:
 @router.get(
     "/{action_id}/items",
     summary="List an action's results",
-    **answers(200, "A page of results.", ACTION_ITEMS, 404, 422, 503),
+    **answers(READ, 200, "A page of results.", ACTION_ITEMS, 404, 422),
 )
 def show_items(action_id: ActionId, asked: Annotated[ItemsAsked, Query()], runtime: RuntimeDep) -> ActionItemPage:
     """What the action did to each job that it has reached, in the order of the jobs' ids."""
@@ -118,7 +117,7 @@ def show_items(action_id: ActionId, asked: Annotated[ItemsAsked, Query()], runti
     return ActionItemPage.of(page, ActionItemView.model_validate)
 
 
-@router.post("/{action_id}/abort", summary="Abort an action", **answers(200, "The action.", ACTION, 404, 422, 503))
-def abort(action_id: ActionId, runtime: RuntimeDep, person: PersonDep) -> ActionView:
+@router.post("/{action_id}/abort", summary="Abort an action", **answers(CHANGE, 200, "The action.", ACTION, 404, 422))
+def abort(action_id: ActionId, runtime: RuntimeDep, caller: CallerDep) -> ActionView:
     """Stop an action that runs. Jobs that it has changed stay changed. An action that has ended stays as it is."""
-    return ActionView.model_validate(abort_action(runtime.sessions, action_id, problem=f"{person} aborted it"))
+    return ActionView.model_validate(abort_action(runtime.sessions, action_id, problem=f"{caller.by} aborted it"))

@@ -4,10 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from api.access import CallerDep
 from api.deps import RuntimeDep
 from api.examples import JOB_ID, Json
 from api.openapi import answers
 from api.schemas.events import FailureGroupSeen, Failures
+from rushes.access.callers import READ
 from rushes.jobs.choosing import JobChoice
 from rushes.jobs.failures import list_failures
 
@@ -29,14 +31,14 @@ _GROUP: Json = {
 @router.get(
     "",
     summary="Group failed jobs",
-    **answers(200, "The groups.", {"items": [_GROUP], "jobs": 137}, 404, 422, 503),
+    **answers(READ, 200, "The groups.", {"items": [_GROUP], "jobs": 137}, 404, 422),
 )
-def list_all(asked: Annotated[JobChoice, Query()], runtime: RuntimeDep) -> Failures:
+def list_all(asked: Annotated[JobChoice, Query()], runtime: RuntimeDep, caller: CallerDep) -> Failures:
     """Failed jobs, grouped by failure code and message; the largest group comes first.
 
     Messages that differ only in addresses, ids and numbers count as the same. The newest 100,000 failed jobs that meet
     all filters are grouped.
     """
-    groups = list_failures(runtime.sessions, asked)
+    groups = list_failures(runtime.sessions, asked, caller)
     items = [FailureGroupSeen.copy_from(each) for each in groups[:100]]
     return Failures(items=items, jobs=sum(each.jobs for each in groups))

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from api.deps import JobId, RuntimeDep
+from api.deps import JobId, PredictionId, RuntimeDep
 from api.errors import ProblemResponse
 from api.examples import Json
-from api.openapi import problems, sends
-from api.routes.unconfirmed import PredictionId
+from api.openapi import guards, sends
 from models import Artifact, ArtifactKind
+from rushes.access.callers import READ
 from rushes.errors import NotFound
 from rushes.jobs.views import get_duplicate_file, get_file
 from rushes.runtime import Runtime
@@ -59,9 +59,10 @@ def _offer(path: str, summary: str, file: Json, *errors: int) -> Callable[[Route
     """Offer a file at an address, for GET and for HEAD."""
 
     def register(route: Route) -> Route:
-        router.head(path, include_in_schema=False)(route)
-        responses = {200: file, 206: _PART, 304: _UNCHANGED, **problems(*errors, 404, 410, 416, 422, 503)}
-        return router.get(path, summary=summary, response_class=FileResponse, responses=responses)(route)
+        answers: dict[int | str, Json] = {200: file, 206: _PART, 304: _UNCHANGED}
+        guarded = guards(READ, *errors, 404, 410, 416, 422, responses=answers)
+        router.head(path, include_in_schema=False, dependencies=guarded["dependencies"])(route)
+        return router.get(path, summary=summary, response_class=FileResponse, **guarded)(route)
 
     return register
 

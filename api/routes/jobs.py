@@ -6,11 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from api import examples
-from api.deps import JobBody, JobId, LinksDep, PersonDep, RetryBody, RuntimeDep
+from api.access import CallerDep
+from api.deps import JobBody, JobId, LinksDep, RetryBody, RuntimeDep
 from api.openapi import BODY_ERRORS, answers, takes
 from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.jobs import JobCancelled, JobDetails, JobListed, JobPage, JobPushed, JobRetried, JobsAsked
 from api.schemas.orders import RetryAsked
+from rushes.access.callers import CHANGE, PUSH, READ
+from rushes.jobs.choosing import choose_jobs
 from rushes.jobs.pushing import JobOrder, cancel_job, push_job
 from rushes.jobs.rechecks import recheck_job
 from rushes.jobs.retry import retry_job
@@ -22,30 +25,30 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 @router.post(
     "",
     summary="Push a job",
-    **answers(201, "The job is stored and will be rendered.", examples.PUSHED_JOB, *BODY_ERRORS, 503),
+    **answers(PUSH, 201, "The job is stored and will be rendered.", examples.PUSHED_JOB, *BODY_ERRORS),
     openapi_extra=takes(JobOrder, text_to_video=examples.NEW_JOB, image_to_video=examples.NEW_IMAGE_JOB),
 )
-def push(new: JobBody, runtime: RuntimeDep, links: LinksDep, response: Response) -> JobPushed:
+def push(*, new: JobBody, runtime: RuntimeDep, links: LinksDep, caller: CallerDep, response: Response) -> JobPushed:
     """Store one job. The job is durable once this is answered with 201.
 
     Omitted parameters get the catalogue's defaults, so `input` in the answer is the input that will be sent. After a
     503 or a broken connection the job may still have been stored: check before you push it again.
     """
-    job, warnings = push_job(runtime.sessions, new)
+    job, warnings = push_job(runtime.sessions, new, tenant_id=caller.tenant_id)
     runtime.waker.wake()
     response.headers["Location"] = links.job(job.id)
-    return JobPushed.of(JobView(job), links, warnings=warnings)
+    return JobPushed.of(JobView(job, tenant=caller.tenant), links, warnings=warnings)
 
 
-@router.get("", summary="List jobs", **answers(200, "A page of jobs.", examples.JOB_PAGE, 404, 422, 503))
-def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: LinksDep) -> JobPage:
+@router.get("", summary="List jobs", **answers(READ, 200, "A page of jobs.", examples.JOB_PAGE, 404, 422))
+def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: LinksDep, caller: CallerDep) -> JobPage:
     """Jobs that meet all filters, newest first unless `sort` says otherwise. `state` and `ids` may be repeated.
 
     Jobs pushed while you page through the list do not shift the pages.
     """
     page = list_jobs(
         runtime.sessions,
-        asked,
+        lambda session: choose_jobs(session, asked, caller),
         limit=asked.limit,
         sort=asked.sort,
         is_reversed=asked.reverse,
@@ -54,7 +57,7 @@ def list_all(asked: Annotated[JobsAsked, Query()], runtime: RuntimeDep, links: L
     return JobPage.of(page, partial(JobListed.of, links=links))
 
 
-@router.get("/{job_id:job}", summary="Show a job", **answers(200, "The job.", examples.JOB, 404, 422, 503))
+@router.get("/{job_id:job}", summary="Show a job", **answers(READ, 200, "The job.", examples.JOB, 404, 422))
 def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobDetails:
     """One job with its purchases and progress. `waits_for` gives the reason while the job does not progress."""
     view = get_job(runtime.sessions, job_id, explained=True, forecaster=runtime.forecaster)
@@ -64,7 +67,7 @@ def show(job_id: JobId, runtime: RuntimeDep, links: LinksDep) -> JobDetails:
 @router.get(
     "/{job_id:job}/events",
     summary="Read a job's history",
-    **answers(200, "A page of events.", examples.EVENT_PAGE, 404, 422, 503),
+    **answers(READ, 200, "A page of events.", examples.EVENT_PAGE, 404, 422),
 )
 def show_events(job_id: JobId, asked: Annotated[EventsAsked, Query()], runtime: RuntimeDep) -> EventPage:
     """Everything that happened to the job, oldest first."""
@@ -75,15 +78,15 @@ def show_events(job_id: JobId, asked: Annotated[EventsAsked, Query()], runtime: 
 @router.post(
     "/{job_id:job}/cancel",
     summary="Cancel a job",
-    **answers(202, "The job, and the result of the request.", examples.CANCELLED_JOB, 404, 409, 422, 503),
+    **answers(CHANGE, 202, "The job, and the result of the request.", examples.CANCELLED_JOB, 404, 409, 422),
 )
-def cancel(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobCancelled:
+def cancel(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, caller: CallerDep) -> JobCancelled:
     """Cancel at once if nothing was submitted; otherwise request the cancellation.
 
     A running render cannot be stopped at the provider and is paid for. Its file is stored, and the job then ends as
     `cancelled`. A job that has ended is refused with 409.
     """
-    outcome = cancel_job(runtime.sessions, job_id, by=person)
+    outcome = cancel_job(runtime.sessions, job_id, by=caller.by)
     runtime.waker.wake()
     return JobCancelled(outcome=outcome, job=JobDetails.of(get_job(runtime.sessions, job_id), links))
 
@@ -91,10 +94,10 @@ def cancel(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: Perso
 @router.post(
     "/{job_id:job}/retry",
     summary="Retry a job",
-    **answers(202, "The job, active again.", examples.RETRIED_JOB, *BODY_ERRORS, 404, 409, 503),
+    **answers(CHANGE, 202, "The job, active again.", examples.RETRIED_JOB, *BODY_ERRORS, 404, 409),
     openapi_extra=takes(RetryAsked, required=False, with_another_image=examples.RETRY),
 )
-def retry(*, job_id: JobId, asked: RetryBody, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobRetried:
+def retry(*, job_id: JobId, asked: RetryBody, runtime: RuntimeDep, links: LinksDep, caller: CallerDep) -> JobRetried:
     """Queue a failed or cancelled job again. A job in any other state is refused with 409.
 
     `max_attempts` grows by the number of purchases so far, to at most 20. A video that is paid for but not stored is
@@ -103,7 +106,7 @@ def retry(*, job_id: JobId, asked: RetryBody, runtime: RuntimeDep, links: LinksD
 
     The body may replace values of the input. Rushes checks them as in a push, and the history keeps the old ones.
     """
-    state = retry_job(runtime.sessions, job_id, asked.input if asked else None, by=person)
+    state = retry_job(runtime.sessions, job_id, asked.input if asked else None, by=caller.by)
     runtime.waker.wake()
     return JobRetried(state=state, job=JobDetails.of(get_job(runtime.sessions, job_id), links))
 
@@ -111,10 +114,10 @@ def retry(*, job_id: JobId, asked: RetryBody, runtime: RuntimeDep, links: LinksD
 @router.post(
     "/{job_id:job}/recheck",
     summary="Probe an unverified file again",
-    **answers(202, "The file is being probed.", examples.RECHECKED_JOB, 404, 409, 422, 503),
+    **answers(CHANGE, 202, "The file is being probed.", examples.RECHECKED_JOB, 404, 409, 422),
 )
-def recheck(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, person: PersonDep) -> JobDetails:
+def recheck(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, caller: CallerDep) -> JobDetails:
     """Probe the job's unverified file again. If it passes, the job ends as `succeeded`. 409 if the job has none."""
-    recheck_job(runtime.sessions, job_id, by=person)
+    recheck_job(runtime.sessions, job_id, by=caller.by)
     runtime.waker.wake()
     return JobDetails.of(get_job(runtime.sessions, job_id), links)

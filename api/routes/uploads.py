@@ -6,9 +6,11 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Request
 from fastapi.concurrency import run_in_threadpool
 
 from api import examples
+from api.access import CallerDep
 from api.deps import RuntimeDep, read_bounded
 from api.openapi import answers, sends
 from api.schemas.orders import UploadKept
+from rushes.access.callers import PUSH
 from rushes.jobs.uploads import LARGEST_UPLOAD, keep_upload, use_upload
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
@@ -28,19 +30,20 @@ async def read_file(request: Request) -> bytes:
 @router.post(
     "",
     summary="Store a file",
-    **answers(201, "The file is stored.", examples.UPLOAD, 413, 415, 422, 503),
+    **answers(PUSH, 201, "The file is stored.", examples.UPLOAD, 413, 415, 422),
     openapi_extra={"requestBody": {"required": True, **sends("An image or a video.", "application/octet-stream")}},
 )
-async def keep(content: Annotated[bytes, Depends(read_file)], runtime: RuntimeDep) -> UploadKept:
+async def keep(content: Annotated[bytes, Depends(read_file)], runtime: RuntimeDep, caller: CallerDep) -> UploadKept:
     """Store an image or a video of at most 30 MB, once per content. Use `reference` as the address in jobs.
 
     Rushes keeps the file while a job uses it, and for at least a day after you last sent it or asked for it. It sends
     the file to the provider before it submits the first job that uses it.
     """
-    return UploadKept.of(await run_in_threadpool(keep_upload, runtime.sessions, content))
+    kept = await run_in_threadpool(keep_upload, runtime.sessions, content, tenant_id=caller.tenant_id)
+    return UploadKept.of(kept)
 
 
-@router.get("/{sha256}", summary="Find a file", **answers(200, "The file is stored.", examples.UPLOAD, 404, 422, 503))
-def find(sha256: Digest, runtime: RuntimeDep) -> UploadKept:
+@router.get("/{sha256}", summary="Find a file", **answers(PUSH, 200, "The file is stored.", examples.UPLOAD, 404, 422))
+def find(sha256: Digest, runtime: RuntimeDep, caller: CallerDep) -> UploadKept:
     """Check whether a file is stored, and keep it for another day, so that a push need not send it again."""
-    return UploadKept.of(use_upload(runtime.sessions, sha256))
+    return UploadKept.of(use_upload(runtime.sessions, sha256, tenant_id=caller.tenant_id))

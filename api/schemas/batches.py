@@ -6,9 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.accounts import AccountStatusSeen
+from api.schemas.accounts import AccountStatusSeen, OutputOutageSeen
 from api.schemas.jobs import WaitSeen
-from api.schemas.outputs import OutputOutageSeen
 from api.schemas.values import IdCursor, Money, PageShown, Shown, Time, TimeLeftEstimate, TimeLeftUnknown, ToThousandths
 from rushes.jobs.batches import BatchView
 
@@ -59,6 +58,7 @@ class BatchDetails(Shown):
     """Jobs pushed together."""
 
     id: UUID
+    tenant: str
     name: str
     jobs: int
     states: StateCounts

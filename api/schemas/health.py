@@ -4,8 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas.accounts import AccountStatusSeen
-from api.schemas.outputs import OutputOutageSeen, StoreSeen
+from api.schemas.accounts import AccountStatusSeen, OutputOutageSeen, StoreSeen
 from api.schemas.values import Shown, ToTenths
 from models.queries.health import EXPECTED_MIGRATION
 from rushes.readiness import Readiness
@@ -15,6 +14,12 @@ class Alive(BaseModel):
     """The process answers."""
 
     status: Literal["ok"]
+
+
+class ReadyStatus(BaseModel):
+    """Whether the API can accept jobs, for callers without a key."""
+
+    status: Literal["ready", "not ready"]
 
 
 class Ready(Shown):

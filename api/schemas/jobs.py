@@ -161,6 +161,7 @@ class JobListed(Shown):
     """A job as listed, without its purchases."""
 
     id: UUID
+    tenant: str
     batch: str | None
     number: int | None = Field(description="Position in the batch, from 1.")
     model: str = Field(description="The video model's short name.")
@@ -202,6 +203,7 @@ class JobListed(Shown):
         job, progress = view.job, view.progress or Progress()
         return cls.copy_from(
             job,
+            tenant=view.tenant,
             batch=view.batch,
             metadata=job.client_metadata,
             model=view.model_name,

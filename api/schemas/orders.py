@@ -28,7 +28,7 @@ class RetryAsked(Body):
     input: Annotated[dict[str, Any], Field(description="Parameters to replace; the others stay as they are.")]
 
 
-class NewBatch(NewJobs):
+class BatchOrder(NewJobs):
     """Jobs to push together."""
 
     name: Annotated[

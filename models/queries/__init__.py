@@ -13,6 +13,7 @@ from models.queries import (
     storing,
     waiting,
 )
+from models.queries.access import keys
 from models.queries.accounts import status, summary
 from models.queries.watching import render_times, renders, webhooks
 
@@ -24,6 +25,7 @@ __all__ = [
     "health",
     "job_lists",
     "jobs",
+    "keys",
     "pruning",
     "reconciling",
     "render_times",

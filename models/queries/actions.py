@@ -30,9 +30,13 @@ def find_action(session: Session, action_id: UUID) -> Action | None:
     return session.get(Action, action_id)
 
 
-def list_actions(session: Session, *, limit: int, before: UUID | None = None) -> Sequence[Action]:
-    """Actions, newest first. `before` is the last id of the previous page."""
+def list_actions(
+    session: Session, *, limit: int, before: UUID | None = None, tenant_id: UUID | None = None
+) -> Sequence[Action]:
+    """Actions that a tenant has requested, or all, newest first. `before` is the last id of the previous page."""
     query = select(Action).order_by(Action.id.desc()).limit(limit)
+    if tenant_id is not None:
+        query = query.where(Action.tenant_id == tenant_id)
     return session.scalars(query.where(Action.id < before) if before else query).all()
 
 

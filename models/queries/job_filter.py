@@ -15,9 +15,11 @@ class JobFilter:
     """Properties that a job must have, all of them. An empty value does not filter by that property."""
 
     states: tuple[JobState, ...] = ()
+    tenant_id: UUID | None = None  # the one that the caller is limited to, or names
     batch_id: UUID | None = None
     code: str | None = None  # the failure code that the job ended with
     video_model: str | None = None
+    client_ref: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     ended_after: datetime | None = None
@@ -26,11 +28,18 @@ class JobFilter:
 
     @property
     def is_empty(self) -> bool:
-        return not any(getattr(self, each.name) for each in fields(self))
+        """Whether nothing but the tenant limits it."""
+        return not any(getattr(self, each.name) for each in fields(self) if each.name != "tenant_id")
 
     def find_conditions(self) -> list[ColumnElement[bool]]:
         """The conditions on `Job`."""
-        equal = {Job.batch_id: self.batch_id, Job.error_code: self.code, Job.video_model: self.video_model}
+        equal = {
+            Job.tenant_id: self.tenant_id,
+            Job.batch_id: self.batch_id,
+            Job.error_code: self.code,
+            Job.video_model: self.video_model,
+            Job.client_ref: self.client_ref,
+        }
         some = {Job.state: [each.value for each in self.states], Job.id: self.ids}
         since = {Job.created_at: self.created_after, Job.ended_at: self.ended_after}
         until = {Job.created_at: self.created_before, Job.ended_at: self.ended_before}

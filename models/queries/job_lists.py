@@ -54,9 +54,25 @@ _VALUES: dict[JobSort, tuple[InstrumentedAttribute[Any]]] = {
     JobSort.ENDED: (Job.ended_at,),
     JobSort.COST: (Job.price,),
 }
-_COLUMNS = {"batch_id": Job.batch_id, "states": Job.state, "code": Job.error_code, "video_model": Job.video_model}
-_PARTIAL = {"error_code", "ended_at"}  # an index by one of these holds only the rows that have it
-_BEFORE_IDS = (("batch_id", "states"), ("batch_id",), ("code",), ("states",), ("video_model",))
+_COLUMNS = {
+    "tenant_id": Job.tenant_id,
+    "batch_id": Job.batch_id,
+    "states": Job.state,
+    "code": Job.error_code,
+    "video_model": Job.video_model,
+    "client_ref": Job.client_ref,
+}
+_PARTIAL = {"error_code", "ended_at", "client_ref"}  # an index by one of these holds only the rows that have it
+_BEFORE_IDS = (
+    ("client_ref",),
+    ("batch_id", "states"),
+    ("batch_id",),
+    ("code",),
+    ("tenant_id", "states"),
+    ("states",),
+    ("tenant_id",),
+    ("video_model",),
+)
 """The properties that begin an index and are followed by the id."""
 _BEGINNINGS = {JobSort.ENDED: (("batch_id",), ("states",)), JobSort.COST: ()}
 """The properties that begin an index and are followed by the sort's value."""

@@ -24,6 +24,7 @@ class BatchSummary(NamedTuple):
     """A batch in numbers. Money is in dollars; seconds count from push to file."""
 
     id: UUID
+    tenant: str
     name: str
     job_count: int
     created_at: datetime
@@ -83,9 +84,10 @@ def find_duplicate_file(session: Session, prediction_id: UUID, kind: ArtifactKin
     return session.scalars(query).first()
 
 
-def find_batch(session: Session, name_or_id: str) -> Batch | None:
-    """The batch with this name, ignoring case, else with this id."""
-    if batch := session.scalars(select(Batch).where(func.lower(Batch.name) == name_or_id.lower())).first():
+def find_batch(session: Session, name_or_id: str, *, tenant_id: UUID) -> Batch | None:
+    """The tenant's batch with this name, ignoring case, else any tenant's batch with this id."""
+    named = (Batch.tenant_id == tenant_id, func.lower(Batch.name) == name_or_id.lower())
+    if batch := session.scalars(select(Batch).where(*named)).first():
         return batch
     try:
         return session.get(Batch, UUID(name_or_id))
@@ -113,20 +115,24 @@ def name_batches(session: Session, ids: Iterable[UUID]) -> dict[UUID, str]:
     return {row.id: row.name for row in session.execute(select(Batch.id, Batch.name).where(Batch.id.in_(ids)))}
 
 
-def list_batches(session: Session, *, limit: int, before: UUID | None = None) -> Sequence[Batch]:
-    """Batches, newest first. `before` is the last id of the previous page."""
+def list_batches(
+    session: Session, *, limit: int, before: UUID | None = None, tenant_id: UUID | None = None
+) -> Sequence[Batch]:
+    """Batches of a tenant, or all, newest first. `before` is the last id of the previous page."""
     query = select(Batch).order_by(Batch.id.desc()).limit(limit)
+    if tenant_id is not None:
+        query = query.where(Batch.tenant_id == tenant_id)
     if before is not None:
         query = query.where(Batch.id < before)
     return session.scalars(query).all()
 
 
 _SUMMARIES = statement(f"""
-    SELECT batch.id, batch.name, job_count, batch.created_at, coalesce(jobs.states, '{{}}') AS states,
-        coalesce(jobs.estimated, 0) AS estimated, coalesce(jobs.ended_at, deleted_at) AS ended_at,
-        coalesce(money.held, 0) AS held, coalesce(money.spent, 0) AS spent, jobs.mean_seconds, finish_by, at_risk_at,
-        deleted_at
-    FROM batch,
+    SELECT batch.id, tenant.name AS tenant, batch.name, job_count, batch.created_at,
+        coalesce(jobs.states, '{{}}') AS states, coalesce(jobs.estimated, 0) AS estimated,
+        coalesce(jobs.ended_at, deleted_at) AS ended_at, coalesce(money.held, 0) AS held,
+        coalesce(money.spent, 0) AS spent, jobs.mean_seconds, finish_by, at_risk_at, deleted_at
+    FROM batch JOIN tenant ON tenant.id = tenant_id,
         LATERAL (
             SELECT jsonb_object_agg(state, count) AS states, sum(price) AS estimated,
                 CASE WHEN bool_and(ended_at IS NOT NULL) THEN max(ended_at) END AS ended_at,

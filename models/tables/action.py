@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.tables.base import Base, new_id, one_of
+from models.tables.base import Base, new_id, one_of, owned
 
 
 class ActionKind(StrEnum):
@@ -41,9 +41,11 @@ class Action(Base):
         one_of("state", ActionState),
         CheckConstraint("(ended_at IS NOT NULL) = (state <> 'running')", name="ended_at"),
         Index("ix_action_running", "id", postgresql_where=text("state = 'running'")),
+        Index("ix_action_tenant", "tenant_id", "id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    tenant_id: Mapped[UUID] = owned()
     kind: Mapped[str]
     state: Mapped[str] = mapped_column(server_default=text("'running'"))
     chosen: Mapped[dict[str, Any]]  # the filter, with times instead of ages and ids instead of names

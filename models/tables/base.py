@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, MetaData, Numeric, Text, Uuid
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, MetaData, Numeric, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
 from uuid_utils.compat import uuid7
 
 NAMING = {
@@ -36,6 +36,15 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSONB(),
         list[str]: JSONB(),
     }
+
+
+DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
+"""The tenant of rows that are older than tenants, and of processes that do not know tenants yet."""
+
+
+def owned() -> MappedColumn[UUID]:
+    """The column of a row's tenant."""
+    return mapped_column(ForeignKey("tenant.id"), server_default=text(f"'{DEFAULT_TENANT}'"))
 
 
 def one_of(column: str, states: type[StrEnum]) -> CheckConstraint:

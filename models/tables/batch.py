@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.tables.base import Base, new_id
+from models.tables.base import Base, new_id, owned
 
 
 class Batch(Base):
@@ -17,14 +17,16 @@ class Batch(Base):
         CheckConstraint("job_count > 0", name="job_count"),
         CheckConstraint("at_risk_at IS NULL OR finish_by IS NOT NULL", name="at_risk_at"),
         CheckConstraint("files_removed_at IS NULL OR deleted_at IS NOT NULL", name="files_removed_at"),
-        Index("ix_batch_name", text("lower(name)"), unique=True),  # some file systems ignore case
+        Index("ix_batch_name", "tenant_id", text("lower(name)"), unique=True),  # some file systems ignore case
+        Index("ix_batch_tenant", "tenant_id", "id"),
         Index("ix_batch_digest", "digest"),
         Index("ix_batch_finish_by", "finish_by", postgresql_where=text("finish_by IS NOT NULL")),
         Index("ix_batch_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    name: Mapped[str]  # also the name of its folder of videos
+    tenant_id: Mapped[UUID] = owned()
+    name: Mapped[str]  # also the name of its folder of videos, unique in its tenant
     job_count: Mapped[int]
     digest: Mapped[str | None]  # SHA-256 of its jobs, by which the same push is recognised; null: older than the column
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

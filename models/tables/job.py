@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, fun
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.lifecycle import JobState
-from models.tables.base import Base, new_id, one_of
+from models.tables.base import Base, new_id, one_of, owned
 
 _ADMISSIBLE = "state = 'queued' AND paused_at IS NULL"
 
@@ -37,6 +37,9 @@ class Job(Base):
         Index("ix_job_ended", "batch_id", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
         # One index for each filter that `list_jobs` pages by, and for the order of endings.
         Index("ix_job_state", "state", "id"),
+        Index("ix_job_tenant", "tenant_id", "id"),
+        Index("ix_job_tenant_state", "tenant_id", "state", "id"),
+        Index("ix_job_client_ref", "client_ref", "id", postgresql_where=text("client_ref IS NOT NULL")),
         Index("ix_job_batch", "batch_id", "id"),
         Index("ix_job_batch_state", "batch_id", "state", "id"),
         Index("ix_job_video_model", "video_model", "id"),
@@ -45,6 +48,7 @@ class Job(Base):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    tenant_id: Mapped[UUID] = owned()
     batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("batch.id"))
     number: Mapped[int | None]  # position in the batch, from 1
     video_model: Mapped[str]  # the provider's model id

@@ -1,10 +1,10 @@
-"""Statistics that outlive the rows they were taken from: totals by day, and how long renders took."""
+"""Statistics that outlive the rows they were taken from: totals by day, how long renders took, and stale writes."""
 
 from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.tables.base import Base
@@ -49,3 +49,13 @@ class FinishedRender(Base):
     ended_at: Mapped[datetime]  # when it was found finished
     low_seconds: Mapped[float] = mapped_column(Double)  # the greatest age at which it was certainly still running
     high_seconds: Mapped[float] = mapped_column(Double)  # its age when it was found finished
+
+
+class StaleWrite(Base):
+    """Counts the writes that changed nothing because the claim or the state had changed. The first creates the row."""
+
+    __tablename__ = "stale_write"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)  # the step and the attempted write, such as `store.finish`
+    count: Mapped[int]
+    last_at: Mapped[datetime] = mapped_column(server_default=func.now())

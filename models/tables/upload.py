@@ -24,6 +24,15 @@ class Upload(Base):
     used_at: Mapped[datetime] = mapped_column(server_default=func.now())  # when a caller last sent or named it
 
 
+class UploadOwner(Base):
+    """A tenant that has sent the file, and so may use it."""
+
+    __tablename__ = "upload_owner"
+
+    sha256: Mapped[str] = mapped_column(ForeignKey("upload.sha256", ondelete="CASCADE"), primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenant.id"), primary_key=True)
+
+
 class JobUpload(Base):
     """A job's parameter that is an upload. The foreign keys keep the upload for as long as the job needs it."""
 

@@ -18,6 +18,7 @@ from models.transitions import (
     submitting,
     uploads,
 )
+from models.transitions.access import audit_log, keys
 from models.transitions.reconciling import pauses, purchases, runs
 from models.transitions.storing import claims, output_host, steps, unverified
 from models.transitions.watching import finished_renders, lists, renders, retention
@@ -26,9 +27,11 @@ __all__ = [
     "accounts",
     "actions",
     "admission",
+    "audit_log",
     "claims",
     "finished_renders",
     "jobs",
+    "keys",
     "leadership",
     "lists",
     "output_host",

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Jsonb
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -38,24 +38,31 @@ class NewJob(NamedTuple):
     uploads: Mapping[str, str] = {}  # the parameters that are uploads, with their SHA-256
 
 
+class NewBatch(NamedTuple):
+    """A new batch without its jobs."""
+
+    tenant_id: UUID
+    name: str
+    finish_by: datetime | None = None
+    digest: str | None = None
+
+
 _PUSHED_BATCH = statement(f"""
     WITH {log("'job.pushed'", "job WHERE batch_id = :batch_id ORDER BY number", job_id="id")} SELECT 1
 """)
 
 
-def insert_batch(
-    session: Session, name: str, jobs: list[NewJob], *, finish_by: datetime | None = None, digest: str | None = None
-) -> Batch | None:
+def insert_batch(session: Session, new_batch: NewBatch, jobs: list[NewJob]) -> Batch | None:
     """Store a batch and all its jobs, numbered from 1 in the given order. Returns None if the name is taken."""
-    born = insert(Batch).values(id=new_id(), name=name, job_count=len(jobs), finish_by=finish_by, digest=digest)
-    batch = session.scalars(
-        born.on_conflict_do_nothing(index_elements=[func.lower(Batch.name)]).returning(Batch)
-    ).first()
+    born = insert(Batch).values(id=new_id(), job_count=len(jobs), **new_batch._asdict())
+    batch = session.scalars(born.on_conflict_do_nothing().returning(Batch)).first()
     if batch is None:
         return None
     ids = [new_id() for _ in jobs]
     numbered = enumerate(zip(ids, jobs, strict=True), start=1)
-    _copy(session, _COPY, ((job_id, batch.id, number, *job[:-1]) for number, (job_id, job) in numbered))
+    _copy(
+        session, _COPY, ((job_id, batch.tenant_id, batch.id, number, *job[:-1]) for number, (job_id, job) in numbered)
+    )
     uses = [(job_id, *use) for job_id, job in zip(ids, jobs, strict=True) for use in job.uploads.items()]
     if uses:
         _copy(session, _COPY_USES, uses)
@@ -63,11 +70,11 @@ def insert_batch(
     return batch
 
 
-def insert_job(session: Session, new: NewJob) -> Job:
+def insert_job(session: Session, new: NewJob, *, tenant_id: UUID) -> Job:
     """Store a job that belongs to no batch. Returns its row."""
     columns = new._asdict()
     uploads = columns.pop("uploads")
-    job = Job(id=new_id(), **columns)
+    job = Job(id=new_id(), tenant_id=tenant_id, **columns)
     session.add(job)
     session.flush()
     if uploads:
@@ -81,19 +88,19 @@ _SAME_PUSH = statement("""
 """)
 
 
-def find_same_push(session: Session, digest: str) -> Batch | None:
-    """Find the newest batch with the same jobs that is not deleted.
+def find_same_push(session: Session, digest: str, *, tenant_id: UUID) -> Batch | None:
+    """Find the tenant's newest batch with the same jobs that is not deleted.
 
     Another push of them waits until this transaction has ended.
     """
     session.execute(_SAME_PUSH, {"digest": digest})
-    same = select(Batch).where(Batch.digest == digest, Batch.deleted_at.is_(None))
+    same = select(Batch).where(Batch.digest == digest, Batch.tenant_id == tenant_id, Batch.deleted_at.is_(None))
     return session.scalars(same.order_by(Batch.id.desc()).limit(1)).first()
 
 
 _COPY = """
-    COPY job (id, batch_id, number, video_model, input, price, priority, max_attempts, client_ref, client_metadata,
-        file_stem) FROM STDIN
+    COPY job (id, tenant_id, batch_id, number, video_model, input, price, priority, max_attempts, client_ref,
+        client_metadata, file_stem) FROM STDIN
 """
 _COPY_USES = "COPY job_upload (job_id, parameter, sha256) FROM STDIN"
 

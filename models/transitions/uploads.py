@@ -33,29 +33,39 @@ class KeptUpload(NamedTuple):
 
 
 _KEEP = statement("""
-    INSERT INTO upload (sha256, content_type, content) VALUES (:sha256, :content_type, :content)
-    ON CONFLICT (sha256) DO UPDATE SET used_at = now()
+    WITH kept AS (
+        INSERT INTO upload (sha256, content_type, content) VALUES (:sha256, :content_type, :content)
+        ON CONFLICT (sha256) DO UPDATE SET used_at = now()
+        RETURNING sha256
+    )
+    INSERT INTO upload_owner (sha256, tenant_id) SELECT sha256, :tenant_id FROM kept ON CONFLICT DO NOTHING
 """)
 
 
-def keep_uploads(session: Session, new_uploads: Iterable[NewUpload]) -> None:
+def keep_uploads(session: Session, new_uploads: Iterable[NewUpload], *, tenant_id: UUID) -> None:
     """Store files, once per content, in the order of their SHA-256, so that two pushes cannot deadlock."""
     for each in sorted(new_uploads):
-        session.execute(_KEEP, each._asdict())
+        session.execute(_KEEP, {**each._asdict(), "tenant_id": tenant_id})
 
 
 _USE = statement("""
     WITH found AS MATERIALIZED (
-        SELECT sha256 FROM upload WHERE sha256 = ANY(CAST(:names AS text[])) ORDER BY sha256 FOR NO KEY UPDATE
+        SELECT sha256 FROM upload
+        WHERE sha256 = ANY(CAST(:names AS text[]))
+          AND EXISTS (SELECT 1 FROM upload_owner AS owner WHERE owner.sha256 = upload.sha256 AND tenant_id = :tenant_id)
+        ORDER BY sha256 FOR NO KEY UPDATE
     )
     UPDATE upload SET used_at = now() FROM found WHERE upload.sha256 = found.sha256
     RETURNING upload.sha256, content_type, length(content) AS size
 """)
 
 
-def use_uploads(session: Session, names: Iterable[str]) -> list[KeptUpload]:
-    """Return the uploads with these SHA-256 that exist. They stay until the transaction ends, and for another day."""
-    return find_all(session, _USE, KeptUpload, names=list(names))
+def use_uploads(session: Session, names: Iterable[str], *, tenant_id: UUID) -> list[KeptUpload]:
+    """Return the uploads with these SHA-256 that the tenant has sent.
+
+    They stay until the transaction ends, and for another day.
+    """
+    return find_all(session, _USE, KeptUpload, names=list(names), tenant_id=tenant_id)
 
 
 class UploadTicket(NamedTuple):

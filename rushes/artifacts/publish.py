@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from rushes.artifacts.download import CHUNK_BYTES, Arrived, write_file
 from rushes.artifacts.errors import NotAVideo, Suspect
+from rushes.artifacts.naming import check_name, poster_name, unverified_name
 from rushes.artifacts.probe import Probe, VideoFacts, probe_video
-from rushes.artifacts.store import ArtifactStore, check_name, poster_name, storage_errors, unverified_name
+from rushes.artifacts.store import ArtifactStore, storage_errors
 
 Fetch = Callable[[Path], Arrived]  # writes a new file at the path; raises what `download_file` raises
 

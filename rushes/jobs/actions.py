@@ -14,11 +14,12 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
-from models import Action, ActionItem, ActionKind, ActionState, JobState, queries, transitions
+from models import Action, ActionItem, ActionKind, ActionState, Batch, JobState, queries, transitions
 from models.db.session import Sessions, one_statement, transaction
 from models.lifecycle import is_ended
 from models.queries.job_filter import JobFilter
 from models.queries.job_lists import list_ids
+from rushes.access.callers import Caller
 from rushes.catalog import is_data_url
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Refused
 from rushes.jobs.retry import retry_in
@@ -53,7 +54,7 @@ def request_action(
     kind: ActionKind,
     choose: Callable[[Session], JobFilter],
     *,
-    by: str,
+    caller: Caller,
     arguments: Mapping[str, Any] | None = None,
     dry_run: bool = False,
 ) -> Action:
@@ -70,7 +71,8 @@ def request_action(
             kind=kind.value,
             chosen=_FILTER.dump_python(chosen, mode="json", exclude_defaults=True),
             arguments=arguments,
-            requested_by=by,
+            tenant_id=caller.tenant_id,
+            requested_by=caller.by,
             matched=matched,
             cost=cost,
             changed=0,
@@ -79,7 +81,7 @@ def request_action(
         if dry_run:
             return action
         if kind is ActionKind.DELETE:
-            _delete_batch(session, chosen, by=by)
+            _delete_batch(session, chosen, by=caller.by)
             action.state, action.changed, action.ended_at = ActionState.DONE.value, matched, datetime.now(UTC)
         transitions.actions.insert_action(session, action)
         session.refresh(action)
@@ -127,10 +129,10 @@ def abort_action(sessions: Sessions, action_id: UUID, *, problem: str) -> Action
         return action
 
 
-def list_actions(sessions: Sessions, *, limit: int, before: UUID | None) -> Page[Action, UUID]:
-    """List actions, newest first."""
+def list_actions(sessions: Sessions, caller: Caller, *, limit: int, before: UUID | None) -> Page[Action, UUID]:
+    """List the actions of the tenants that the caller reaches, newest first."""
     with transaction(sessions) as session:
-        found = queries.actions.list_actions(session, limit=limit + 1, before=before)
+        found = queries.actions.list_actions(session, limit=limit + 1, before=before, tenant_id=caller.reach)
     return cut_page(found, limit=limit, key=lambda action: action.id)
 
 
@@ -172,9 +174,9 @@ def _choose(session: Session, choose: Callable[[Session], JobFilter]) -> JobFilt
 def _restrict(kind: ActionKind, chosen: JobFilter, *, now: datetime) -> JobFilter:
     """Keep the filter to jobs that exist now and are in a state in which `kind` may do something."""
     if chosen.is_empty:
-        raise InvalidInput([Problem("filter", "name at least one property: an empty filter would match every job")])
+        raise InvalidInput([Problem("filter", "name at least one property: otherwise it would match every job")])
     if kind is ActionKind.DELETE:
-        if chosen.batch_id is None or chosen != JobFilter(batch_id=chosen.batch_id):
+        if chosen.batch_id is None or replace(chosen, tenant_id=None) != JobFilter(batch_id=chosen.batch_id):
             raise InvalidInput([Problem("filter", "delete removes a whole batch: name the batch and nothing else")])
         return chosen
     possible = _STATES.get(kind, _OPEN)
@@ -193,7 +195,7 @@ def _delete_batch(session: Session, chosen: JobFilter, *, by: str) -> None:
     assert chosen.batch_id is not None  # noqa: S101 - `_restrict` has refused any other filter
     if transitions.pruning.delete_batch(session, chosen.batch_id, by=by):
         return
-    batch = queries.jobs.find_batch(session, str(chosen.batch_id))
+    batch = session.get(Batch, chosen.batch_id)
     if batch is not None and batch.deleted_at is None:
         raise Conflict(f"jobs of batch {batch.name!r} have not ended: cancel them first")
 

@@ -14,10 +14,10 @@ from models.queries.jobs import BatchSummary
 from models.queries.storing import OutputOutage
 from models.transitions.jobs import NewJob
 from rushes.account_status import ACCOUNT, AccountStatus, find_account_status
+from rushes.errors import NotFound
 from rushes.forecasting.forecaster import Forecaster, UnknownReason
 from rushes.forecasting.simulation import Forecast
 from rushes.forecasting.time_left import TimeLeft
-from rushes.jobs.choosing import find_batch_id
 from rushes.jobs.views import Page, cut_page
 from rushes.jobs.why_waiting import JobWait, explain_next
 
@@ -77,11 +77,12 @@ class BatchView:
         return self.elapsed * ((self.summary.job_count - self.done) / self.done)
 
 
-def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | None = None) -> BatchView:
-    """Return the batch with this name or id, with its forecast if a `forecaster` is given. Raises `NotFound`."""
+def get_batch(sessions: Sessions, batch_id: UUID, *, forecaster: Forecaster | None = None) -> BatchView:
+    """Return the batch with this id, with its forecast if a `forecaster` is given. Raises `NotFound`."""
     with transaction(sessions) as session:
-        batch_id = find_batch_id(session, name_or_id)
-        (summary,) = queries.jobs.summarise_batches(session, [batch_id])
+        summary = next(iter(queries.jobs.summarise_batches(session, [batch_id])), None)
+        if summary is None:
+            raise NotFound(f"there is no batch {batch_id}")
         outage = queries.storing.find_output_outage(session) if summary.states.get(JobState.STORING) else None
         view = BatchView(summary, queries.health.read_clock(session), outage=outage)
         if forecaster is None or view.done == summary.job_count:
@@ -94,10 +95,24 @@ def get_batch(sessions: Sessions, name_or_id: str, *, forecaster: Forecaster | N
         return replace(view, forecast=found.forecast, unknown=found.unknown)
 
 
-def view_pushed_batch(sessions: Sessions, batch: Batch, *, cost: Decimal, forecaster: Forecaster) -> BatchView:
-    """Return a batch right after its push, at `cost` dollars. Only a batch with a `finish_by` gets a forecast."""
+def view_pushed_batch(
+    sessions: Sessions, batch: Batch, *, tenant: str, cost: Decimal, forecaster: Forecaster
+) -> BatchView:
+    """Return a tenant's batch right after its push, at `cost` dollars. Only one with a `finish_by` gets a forecast."""
     nothing, states = Decimal(0), {JobState.QUEUED.value: batch.job_count}
-    numbers = (batch.id, batch.name, batch.job_count, batch.created_at, states, cost, None, nothing, nothing, None)
+    numbers = (
+        batch.id,
+        tenant,
+        batch.name,
+        batch.job_count,
+        batch.created_at,
+        states,
+        cost,
+        None,
+        nothing,
+        nothing,
+        None,
+    )
     view = BatchView(BatchSummary(*numbers, finish_by=batch.finish_by), batch.created_at)
     if batch.finish_by is None:
         return view
@@ -112,18 +127,19 @@ def forecast_push(sessions: Sessions, jobs: Sequence[NewJob], *, forecaster: For
         return forecaster.forecast_push(session, [(each.video_model, each.input) for each in jobs])
 
 
-def list_batch_events(sessions: Sessions, name_or_id: str, *, limit: int, after: int) -> Page[Event, int]:
-    """List the events of a batch as a whole, oldest first. Raises `NotFound`."""
+def list_batch_events(sessions: Sessions, batch_id: UUID, *, limit: int, after: int) -> Page[Event, int]:
+    """List the events of a batch as a whole, oldest first."""
     with transaction(sessions) as session:
-        batch_id = find_batch_id(session, name_or_id)
         events = queries.jobs.list_batch_events(session, batch_id, limit=limit + 1, after=after)
     return cut_page(events, limit=limit, key=lambda event: event.id)
 
 
-def list_batches(sessions: Sessions, *, limit: int, before: UUID | None) -> Page[BatchView, UUID]:
-    """List batches, newest first."""
+def list_batches(
+    sessions: Sessions, *, tenant_id: UUID | None, limit: int, before: UUID | None
+) -> Page[BatchView, UUID]:
+    """List batches of a tenant, or all, newest first."""
     with transaction(sessions) as session:
-        batches = queries.jobs.list_batches(session, limit=limit + 1, before=before)
+        batches = queries.jobs.list_batches(session, limit=limit + 1, before=before, tenant_id=tenant_id)
         page = cut_page(batches, limit=limit, key=lambda batch: batch.id)
         summaries = queries.jobs.summarise_batches(session, [batch.id for batch in page.items])
         seen_at = queries.health.read_clock(session)

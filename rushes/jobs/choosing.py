@@ -6,9 +6,9 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from models import JobState, queries
-from models.db.session import Sessions, transaction
+from models import Job, JobState, queries
 from models.queries.job_filter import JobFilter
+from rushes.access.callers import Caller
 from rushes.catalog import describe_unknown, find_video_model
 from rushes.errors import InvalidInput, NotFound, Problem
 from rushes.jobs.pushing import BATCH_NAME
@@ -31,11 +31,13 @@ class JobChoice(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    tenant: Words = Field(default=None, description="Only jobs of this tenant, for keys that reach every tenant.")
     batch: Words = Field(default=None, description="Only jobs of this batch, by name or id.")
     code: Annotated[str | None, Field(pattern="^[!-~]{1,100}$")] = Field(
         default=None, description="Only jobs that ended with this failure code.", examples=["output_unverified"]
     )
     model: Words = Field(default=None, description="Only jobs for this video model, by id or short name.")
+    client_ref: Words = Field(default=None, description="Only jobs with this id of the caller's own.")
     created_after: Moment = Field(default=None, description="Only jobs that were pushed at this time or later.")
     created_before: Moment = Field(default=None, description="Only jobs that were pushed before this time.")
     ended_after: Moment = Field(default=None, description="Only jobs that ended at this time or later.")
@@ -47,53 +49,77 @@ class JobChoice(BaseModel):
     )
 
 
-def choose_jobs(session: Session, choice: JobChoice) -> JobFilter:
-    """Return the filter that a choice stands for.
+def choose_jobs(session: Session, choice: JobChoice, caller: Caller) -> JobFilter:
+    """Return the filter that a choice stands for, within the tenants that the caller reaches.
 
-    Raises `NotFound` for an unknown batch or BATCH/NUMBER, and `InvalidInput` for an unknown video model or a malformed
-    id. An id that no job has chooses nothing.
+    Raises `NotFound` for an unknown tenant, batch or BATCH/NUMBER, and `InvalidInput` for an unknown video model or a
+    malformed id. An id that no job has chooses nothing.
     """
     video_model = find_video_model(choice.model) if choice.model else None
     if choice.model and video_model is None:
         raise InvalidInput([Problem("model", describe_unknown(choice.model))])
     return JobFilter(
+        tenant_id=find_tenant_id(session, choice.tenant, caller) if choice.tenant else caller.reach,
         states=tuple(dict.fromkeys(choice.state or ())),
-        batch_id=find_batch_id(session, choice.batch) if choice.batch else None,
+        batch_id=find_batch_id(session, choice.batch, caller) if choice.batch else None,
         code=choice.code,
         video_model=video_model.id if video_model else None,
-        ids=tuple(_find_id(session, each) for each in choice.ids or ()),
+        client_ref=choice.client_ref,
+        ids=tuple(_find_id(session, each, caller) for each in choice.ids or ()),
         **{name: getattr(choice, name) for name in MOMENTS},
     )
 
 
-def _find_id(session: Session, words: str) -> UUID:
+def _find_id(session: Session, words: str, caller: Caller) -> UUID:
     batch, slash, number = words.rpartition("/")
     if slash and number.isdecimal() and len(number) <= 9:
-        return find_job_number(session, batch, int(number))
+        return _find_numbered(session, batch, int(number), caller)
     try:
         return UUID(words)
     except ValueError:
         raise InvalidInput([Problem("ids", f"must be UUIDs or BATCH/NUMBER, not {words[:80]!r}")]) from None
 
 
-def find_batch_id(session: Session, name_or_id: str) -> UUID:
-    """Return the id of the batch with this name or id. Raises `NotFound`."""
+def find_tenant_id(session: Session, name: str, caller: Caller) -> UUID:
+    """Return the id of the tenant with this name. Raises `NotFound`, also for one that the caller may not see."""
     # Do not query an impossible name: Postgres refuses a NUL byte even in a comparison.
-    batch = queries.jobs.find_batch(session, name_or_id) if BATCH_NAME.fullmatch(name_or_id) else None
-    if batch is None:
+    tenant = queries.keys.find_tenant(session, name) if BATCH_NAME.fullmatch(name) else None
+    if tenant is None or not caller.may_see(tenant.id):
+        raise NotFound(f"there is no tenant {name[:80]!r}")
+    return tenant.id
+
+
+def find_batch_id(session: Session, name_or_id: str, caller: Caller) -> UUID:
+    """Return the id of the batch with this name or id; TENANT:NAME names one of another tenant. Raises `NotFound`."""
+    tenant, colon, name = name_or_id.rpartition(":")
+    tenant_id = find_tenant_id(session, tenant, caller) if colon else caller.tenant_id
+    batch = queries.jobs.find_batch(session, name, tenant_id=tenant_id) if BATCH_NAME.fullmatch(name) else None
+    if batch is None or not caller.may_see(batch.tenant_id):
         raise NotFound(f"there is no batch {name_or_id[:80]!r}")
     return batch.id
 
 
-def find_job_id(sessions: Sessions, batch: str, number: int) -> UUID:
-    """Return the id of the job with this number in the batch with this name or id. Raises `NotFound`."""
-    with transaction(sessions) as session:
-        return find_job_number(session, batch, number)
+def find_job_id(session: Session, words: str, caller: Caller) -> UUID:
+    """Return the id of the job with this id, or with BATCH/NUMBER. Raises `NotFound`, or `InvalidInput`."""
+    batch, slash, number = words.rpartition("/")
+    if slash:
+        return _find_numbered(session, batch, int(number), caller)
+    try:
+        job_id = UUID(words)
+    except ValueError:
+        raise InvalidInput([Problem("job_id", "must be a UUID or BATCH/NUMBER")]) from None
+    require_seen(queries.keys.find_owner(session, Job, job_id), f"job {job_id}", caller)
+    return job_id
 
 
-def find_job_number(session: Session, batch: str, number: int) -> UUID:
-    """Do the same in a transaction."""
-    job_id = queries.jobs.find_numbered_job(session, find_batch_id(session, batch), number)
+def require_seen(owner: UUID | None, name: str, caller: Caller) -> None:
+    """Raise `NotFound` for a row that does not exist, or whose tenant, its owner, the caller may not see."""
+    if owner is None or not caller.may_see(owner):
+        raise NotFound(f"there is no {name}")
+
+
+def _find_numbered(session: Session, batch: str, number: int, caller: Caller) -> UUID:
+    job_id = queries.jobs.find_numbered_job(session, find_batch_id(session, batch, caller), number)
     if job_id is None:
         raise NotFound(f"batch {batch!r} has no job {number}")
     return job_id

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from models.db.session import Sessions, transaction
 from models.queries.job_lists import FailedJob, list_failed
+from rushes.access.callers import Caller
 from rushes.catalog import find_video_model
 from rushes.jobs.choosing import JobChoice, choose_jobs
 
@@ -39,10 +40,10 @@ def mask_message(message: str) -> str:
     return _ID_OR_NUMBER.sub("#", _ADDRESS.sub("<url>", message))
 
 
-def list_failures(sessions: Sessions, choice: JobChoice) -> list[FailureGroup]:
+def list_failures(sessions: Sessions, choice: JobChoice, caller: Caller) -> list[FailureGroup]:
     """Group the newest failed jobs that are chosen; the largest group comes first. Raises as `choose_jobs` does."""
     with transaction(sessions) as session:
-        failed = list_failed(session, choose_jobs(session, choice), limit=LARGEST_NUMBER)
+        failed = list_failed(session, choose_jobs(session, choice, caller), limit=LARGEST_NUMBER)
     return group_failures(failed)
 
 

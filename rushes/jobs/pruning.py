@@ -81,18 +81,17 @@ def _check(age: timedelta) -> timedelta:
     return age
 
 
-def delete_batch(sessions: Sessions, name_or_id: str, *, by: str) -> BatchView:
+def delete_batch(sessions: Sessions, batch_id: UUID, *, by: str) -> BatchView:
     """Mark an ended batch to be removed: its files at once, its rows once no prediction of it can turn up any more.
 
     Repeating it changes nothing. Raises `NotFound`, or `Conflict` if a job of it has not ended.
     """
-    view = get_batch(sessions, name_or_id)
     with transaction(sessions) as session:
-        deleted = transitions.pruning.delete_batch(session, view.summary.id, by=by)
-    view = get_batch(sessions, str(view.summary.id))
+        deleted = transitions.pruning.delete_batch(session, batch_id, by=by)
+    view = get_batch(sessions, batch_id)
     if not deleted and view.summary.deleted_at is None:
         left = view.summary.job_count - view.done
-        raise Conflict(f"{left:,} of the {view.summary.job_count:,} jobs of batch {name_or_id!r} have not ended")
+        raise Conflict(f"{left:,} of the {view.summary.job_count:,} jobs of batch {view.summary.name!r} have not ended")
     return view
 
 

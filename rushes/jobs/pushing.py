@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from models import Batch, Job, queries, transitions
 from models.db.session import Sessions, transaction
-from models.transitions.jobs import NewJob
+from models.transitions.jobs import NewBatch, NewJob
 from models.transitions.uploads import NewUpload
 from rushes.catalog import describe_unknown, find_uploads, find_video_model, is_data_url, normalise_input
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
@@ -174,52 +174,53 @@ def take_files(order: JobOrder) -> tuple[JobOrder, Files]:
     return order.model_copy(update={"input": values}), files
 
 
-def push_job(sessions: Sessions, order: JobOrder) -> tuple[Job, tuple[str, ...]]:
-    """Store one job. Returns its row and warnings. Once this returns, the job is durable."""
+def push_job(sessions: Sessions, order: JobOrder, *, tenant_id: UUID) -> tuple[Job, tuple[str, ...]]:
+    """Store one job of a tenant. Returns its row and warnings. Once this returns, the job is durable."""
     slim, files = take_files(order)
     new, warnings = check_order(slim)
     with transaction(sessions) as session:
         if new.uploads:
-            keep_files(session, [new], files, prefix="")
+            keep_files(session, [new], files, tenant_id=tenant_id, prefix="")
         (stem,) = choose_stems([new.client_ref])
-        return transitions.jobs.insert_job(session, new._replace(file_stem=stem)), warnings
+        return transitions.jobs.insert_job(session, new._replace(file_stem=stem), tenant_id=tenant_id), warnings
 
 
 def push_batch(
     sessions: Sessions,
-    name: str,
+    new: NewBatch,
     orders: Sequence[JobOrder],
     *,
     max_jobs: int,
-    finish_by: datetime | None = None,
     on_repeat: OnRepeat = OnRepeat.REFUSE,
 ) -> Pushed:
     """Store a batch as a whole or not at all, unless it repeats an earlier push.
 
-    Raises `InvalidInput`, or `Conflict` if the name is taken. `finish_by` is the time by which the batch should end. It
-    does not speed anything up, but an event reports when it is likely to be missed.
+    Raises `InvalidInput`, or `Conflict` if the tenant has a batch of this name. `finish_by` is the time by which the
+    batch should end. It does not speed anything up, but an event reports when it is likely to be missed.
     """
-    if not BATCH_NAME.fullmatch(name):
+    if not BATCH_NAME.fullmatch(new.name):
         message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or digit"
         raise InvalidInput([Problem("name", message)])
     checked = check_orders(orders, max_jobs=max_jobs)
     digest = digest_jobs(checked.jobs)
+    tenant_id = new.tenant_id
     with transaction(sessions) as session:
-        same = transitions.jobs.find_same_push(session, digest) if on_repeat == OnRepeat.SAME_JOBS else None
-        if same is not None:
-            return Pushed(same, checked, is_repeat=True)
-        if finish_by is not None:
-            _check_finish_by(finish_by, now=queries.health.read_clock(session))
+        if on_repeat == OnRepeat.SAME_JOBS:
+            same = transitions.jobs.find_same_push(session, digest, tenant_id=tenant_id)
+            if same is not None:
+                return Pushed(same, checked, is_repeat=True)
+        if new.finish_by is not None:
+            _check_finish_by(new.finish_by, now=queries.health.read_clock(session))
         stems = choose_stems([job.client_ref for job in checked.jobs])
         if any(job.uploads for job in checked.jobs):
-            keep_files(session, checked.jobs, checked.files)
+            keep_files(session, checked.jobs, checked.files, tenant_id=tenant_id)
         jobs = [job._replace(file_stem=stem) for job, stem in zip(checked.jobs, stems, strict=True)]
-        batch = transitions.jobs.insert_batch(session, name, jobs, finish_by=finish_by, digest=digest)
+        batch = transitions.jobs.insert_batch(session, new._replace(digest=digest), jobs)
         if batch is not None:
             return Pushed(batch, checked)
-        same = queries.jobs.find_batch(session, name)
+        same = queries.jobs.find_batch(session, new.name, tenant_id=tenant_id)
         if same is None or same.digest != digest or on_repeat == OnRepeat.REFUSE:
-            raise Conflict(f"a batch named {(same.name if same else name)!r} exists already")
+            raise Conflict(f"a batch named {(same.name if same else new.name)!r} exists already")
         return Pushed(same, checked, is_repeat=True)
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models import Job, JobState, queries, transitions
+from models import Batch, Job, JobState, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.retries import NewInput
 from rushes.catalog import get_video_model
@@ -32,7 +32,7 @@ def retry_in(session: Session, job_id: UUID, replaced: Mapping[str, Any] | None,
     state = transitions.retries.retry_job(session, job_id, new, by=by)
     if state is None:
         session.refresh(job)
-        batch = queries.jobs.find_batch(session, str(job.batch_id)) if job.batch_id else None
+        batch = session.get(Batch, job.batch_id) if job.batch_id else None
         if batch is not None and batch.deleted_at is not None:
             raise Conflict(f"job {job_id} belongs to batch {batch.name!r}, which was deleted: push it again")
         stored = job.state == JobState.CANCELLED
@@ -48,7 +48,7 @@ def _read_input(session: Session, job: Job, replaced: Mapping[str, Any]) -> NewI
     checked, dropped = check_order(order)
     if dropped:
         raise InvalidInput([Problem("input", each) for each in dropped])
-    keep_files(session, [checked], files, prefix="")
+    keep_files(session, [checked], files, tenant_id=job.tenant_id, prefix="")
     parameters = get_video_model(job.video_model).parameters
     old = {each.name: job.input.get(each.name) for each in parameters if each.name in replaced}
     return NewInput(checked.input, checked.price, checked.uploads, old)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -71,30 +72,33 @@ def read_files(model: VideoModel, given: Mapping[str, Any]) -> tuple[dict[str, A
     return values, files
 
 
-def keep_upload(sessions: Sessions, content: bytes) -> KeptUpload:
+def keep_upload(sessions: Sessions, content: bytes, *, tenant_id: UUID) -> KeptUpload:
     """Store a file. It stays for at least a day, and while a job uses it. Raises `InvalidInput`."""
     file = check_media(content, field="")
     with transaction(sessions) as session:
-        transitions.uploads.keep_uploads(session, [file])
+        transitions.uploads.keep_uploads(session, [file], tenant_id=tenant_id)
     return KeptUpload(file.sha256, file.content_type, len(content))
 
 
-def use_upload(sessions: Sessions, sha256: str) -> KeptUpload:
+def use_upload(sessions: Sessions, sha256: str, *, tenant_id: UUID) -> KeptUpload:
     """Return a stored file, which stays for another day. Raises `NotFound`."""
     with transaction(sessions) as session:
-        found = transitions.uploads.use_uploads(session, [sha256])
+        found = transitions.uploads.use_uploads(session, [sha256], tenant_id=tenant_id)
     if not found:
         raise NotFound(f"there is no upload {sha256[:64]!r}")
     return found[0]
 
 
-def keep_files(session: Session, jobs: Iterable[NewJob], files: Files, *, prefix: str = "jobs.{index}.") -> None:
+def keep_files(
+    session: Session, jobs: Iterable[NewJob], files: Files, *, tenant_id: UUID, prefix: str = "jobs.{index}."
+) -> None:
     """Store the files of new jobs, and keep all uploads that the jobs use. Raises `InvalidInput` for unknown ones."""
-    transitions.uploads.keep_uploads(session, files.values())
+    transitions.uploads.keep_uploads(session, files.values(), tenant_id=tenant_id)
     uses = [(index, job, name, sha256) for index, job in enumerate(jobs) for name, sha256 in job.uploads.items()]
     if not uses:
         return
-    found = {each.sha256: each for each in transitions.uploads.use_uploads(session, {use[3] for use in uses})}
+    names = {use[3] for use in uses}
+    found = {each.sha256: each for each in transitions.uploads.use_uploads(session, names, tenant_id=tenant_id)}
     problems = []
     for index, job, name, sha256 in uses:
         parameter = get_video_model(job.video_model).parameter(name)

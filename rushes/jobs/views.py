@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 from models import Artifact, ArtifactKind, Event, Job, JobState, Prediction, PredictionState, queries
 from models.db.session import Sessions, transaction
 from models.lifecycle import NOTHING_BOUGHT, is_ended, is_live, is_spent
+from models.queries.job_filter import JobFilter
 from models.queries.job_lists import JobPlace, JobSort, find_place
+from models.tables.access import DEFAULT_TENANT_NAME
 from rushes.catalog import find_video_model
 from rushes.errors import Conflict, Gone, NotFound
 from rushes.forecasting.forecaster import Forecaster, Progress
-from rushes.jobs.choosing import JobChoice, choose_jobs
 from rushes.jobs.pushing import require_job
 from rushes.jobs.why_waiting import JobWait, explain_wait
 
@@ -43,6 +44,7 @@ class JobView:
     artifacts: Sequence[Artifact] = ()
     wait: JobWait | None = None
     progress: Progress | None = None
+    tenant: str = DEFAULT_TENANT_NAME
 
     @property
     def live(self) -> Prediction | None:
@@ -121,16 +123,16 @@ def _expect_start(wait: JobWait, view: JobView, forecaster: Forecaster) -> JobWa
 
 def list_jobs(
     sessions: Sessions,
-    choice: JobChoice,
+    choose: Callable[[Session], JobFilter],
     *,
     limit: int,
     sort: JobSort = JobSort.CREATED,
     is_reversed: bool = False,
     after: JobPlace | None = None,
 ) -> Page[JobView, JobPlace]:
-    """List the chosen jobs in this order, with at most five statements for any limit. Raises as `choose_jobs` does."""
+    """List the chosen jobs in this order, with at most five statements for any limit. Raises what `choose` raises."""
     with transaction(sessions) as session:
-        chosen = choose_jobs(session, choice)
+        chosen = choose(session)
         jobs = queries.job_lists.list_jobs(
             session, chosen, limit=limit + 1, sort=sort, is_reversed=is_reversed, after=after
         )
@@ -190,9 +192,14 @@ def _view_jobs(session: Session, jobs: Sequence[Job]) -> list[JobView]:
     names = queries.jobs.name_batches(session, batch_ids) if batch_ids else {}
     predictions = _group_by_job(queries.jobs.list_predictions(session, ids))
     artifacts = _group_by_job(queries.jobs.list_artifacts(session, ids))
+    tenants = queries.keys.name_tenants(session, {job.tenant_id for job in jobs})
     return [
         JobView(
-            job, names[job.batch_id] if job.batch_id else None, predictions.get(job.id, []), artifacts.get(job.id, [])
+            job,
+            names[job.batch_id] if job.batch_id else None,
+            predictions.get(job.id, []),
+            artifacts.get(job.id, []),
+            tenant=tenants[job.tenant_id],
         )
         for job in jobs
     ]

@@ -18,9 +18,9 @@ from models.lifecycle import Reason
 from models.transitions.storing.steps import NewArtifact, StoreTicket
 from rushes.artifacts.download import Arrived, DownloadLimits, download_file
 from rushes.artifacts.errors import DownloadFailed, Suspect
+from rushes.artifacts.naming import duplicate_name, find_folder, video_name
 from rushes.artifacts.probe import ExpectedVideo
 from rushes.artifacts.publish import KeptFile, StoredVideo, UnverifiedFile, copy_kept, store_video
-from rushes.artifacts.store import duplicate_name, video_name
 from rushes.catalog import get_video_model
 from rushes.errors import NotFound, Transient
 from rushes.runtime import Runtime, count_stale, name_job
@@ -201,7 +201,7 @@ def _name_video(ticket: StoreTicket) -> str:
     name = video_name(
         job_id=ticket.job_id,
         prompt=str(ticket.input.get("prompt", "")),
-        batch=ticket.batch_name,
+        folder=find_folder(ticket.tenant, ticket.batch_name) if ticket.batch_name else None,
         number=ticket.number,
         total=ticket.batch_size,
         stem=ticket.file_stem,

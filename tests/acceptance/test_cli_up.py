@@ -94,7 +94,7 @@ def test_other_commands_in_the_folder_find_the_stack_and_render_with_it(up: Up) 
 def test_commands_from_another_folder_show_the_server_s_paths(up: Up, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a fox in the snow\n")
     data = up.folder / ".rushes"
-    there = {"RUSHES_URL": up.url_of("API")}
+    there = {"RUSHES_URL": up.url_of("API"), "RUSHES_API_KEY": (data / "api.key").read_text().strip()}
     words = ("submit", "prompts.txt", "-m", "ltx-2-fast", "-b", "away", "--wait")
     shown = [run_rushes(*words, folder=tmp_path, **there) for words in (words, ("job", "show", "away/1"))]
     shown.append(run_rushes("doctor", folder=tmp_path, RUSHES_DATA_DIR=str(data)))

@@ -13,6 +13,7 @@ from sandbox.servers import EmbeddedPostgres
 from sandbox.servers.ports import PortHold
 from stack.ports import find_free_port
 from stack.processes import api_command, run_as_module
+from tests.support.access import KEY
 from tests.support.cli_process import ROOT, clean_environment, run_rushes
 from tests.support.cli_stub import UUID
 
@@ -55,6 +56,7 @@ def test_every_command_agrees_with_the_api(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RUSHES_URL", api)
+    monkeypatch.setenv("RUSHES_API_KEY", KEY)
 
     def run(*words: str, code: int = 0) -> str:
         ended = main(list(words))

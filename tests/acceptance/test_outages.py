@@ -17,6 +17,7 @@ from cli.batch_progress import PlainView
 from rushes.monitoring.reports import describe_farm
 from rushes.runtime import Runtime
 from tests.acceptance.farm import Farm, open_farm
+from tests.support.access import KEY
 from tests.support.api_server import Api, serve_api
 from tests.support.scripted_server import full_port
 from tests.support.slow_network import slow_down, write_start
@@ -131,6 +132,7 @@ def interfaces(
             for name, value in farm.environment().items():
                 monkeypatch.setenv(name, value)
             monkeypatch.setenv("RUSHES_URL", str(api.client.base_url))
+            monkeypatch.setenv("RUSHES_API_KEY", KEY)
             monkeypatch.setenv("RUSHES_REQUEST_TIMEOUT_SECONDS", "2")
             port, switch = int(url.rpartition(":")[2]), tmp_path / "slow"
             monkeypatch.setenv("PYTHONPATH", write_start(tmp_path, port, switch))

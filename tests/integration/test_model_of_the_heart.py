@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from models import ArtifactKind, Base, JobState, Prediction, queries, transitions
+from models import DEFAULT_TENANT, ArtifactKind, Base, JobState, Prediction, queries, transitions
 from models.db.session import Sessions, transaction
 from models.lifecycle import JOB_ENDED, SLOT_WINDOWS
 from models.transitions.jobs import NewJob
@@ -142,7 +142,7 @@ class Heart(RuleBasedStateMachine):
     def push(self, prompt: str) -> None:
         values = {"prompt": prompt, "duration": 6, "generate_audio": True}
         with transaction(self.sessions) as session:
-            transitions.jobs.insert_job(session, NewJob(VIDEO_MODEL, values, 1, 0, 2))  # type: ignore[arg-type]
+            transitions.jobs.insert_job(session, NewJob(VIDEO_MODEL, values, 1, 0, 2), tenant_id=DEFAULT_TENANT)  # type: ignore[arg-type]
 
     @rule()
     def dispatch(self) -> None:

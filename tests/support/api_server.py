@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from api.app import create_app
 from models.db.session import Sessions
 from rushes.settings import Settings
+from tests.support.access import KEY, bearing
 
 Json = dict[str, Any]
 
@@ -65,7 +66,7 @@ def serve_api(database_url: str, data_dir: Path, **settings: Any) -> Iterator[Ap
         _wait_until_started(server)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         hold = {"response": [Contract(app.openapi()).check]}
-        with httpx.Client(base_url=url, timeout=60, trust_env=False, event_hooks=hold) as client:
+        with httpx.Client(base_url=url, timeout=60, trust_env=False, event_hooks=hold, headers=bearing(KEY)) as client:
             yield Api(client, app)
     finally:
         server.should_exit = True

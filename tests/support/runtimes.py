@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from models import transitions
+from models import DEFAULT_TENANT, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.admission import ClaimedSubmit
 from models.transitions.jobs import NewJob
@@ -48,7 +48,10 @@ def wish(prompt: str = "a") -> dict[str, object]:
 def push(runtime: Runtime, *inputs: dict[str, Any]) -> list[UUID]:
     """Queue a job for each of these inputs."""
     with transaction(runtime.sessions) as session:
-        return [transitions.jobs.insert_job(session, NewJob(MODEL, each, PRICE, 0, 3)).id for each in inputs]
+        return [
+            transitions.jobs.insert_job(session, NewJob(MODEL, each, PRICE, 0, 3), tenant_id=DEFAULT_TENANT).id
+            for each in inputs
+        ]
 
 
 def claim_submits(runtime: Runtime, account: UUID, *, count: int = 1) -> list[ClaimedSubmit]:

@@ -19,18 +19,25 @@ import redis
 from psycopg import sql
 
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
+from tests.support.access import add_test_key
 
 ROOT = Path(__file__).resolve().parents[2]
 EMPTY = """
     do $$ declare name text; begin
         perform set_config('session_replication_role', 'replica', true);  -- in any order: no foreign key is checked
-        for name in select tablename from pg_tables where schemaname = 'public' and tablename <> 'alembic_version' loop
+        for name in select tablename from pg_tables where schemaname = 'public'
+            and tablename not in ('alembic_version', 'tenant', 'api_key') loop
             execute format('delete from %I', name);
         end loop;
+        delete from api_key as kept where kept.name <> 'tests';
+        delete from tenant as kept where kept.name <> 'default';
         perform setval(format('%I.%I', schemaname, sequencename), 1, false) from pg_sequences;
     end $$
 """
-"""Deletes all rows but those of Alembic. To truncate the tables would take five times as long."""
+"""Deletes all rows but those of Alembic and the key that every test may use.
+
+To truncate the tables would take five times as long.
+"""
 MAX_BYTES = 4_000_000
 """Deleted rows take space until they are vacuumed, so a database that has held many is slower than a new one."""
 END_OTHERS = """
@@ -75,6 +82,7 @@ def migrated_template(postgres: EmbeddedPostgres) -> str:
     config = Config(str(ROOT / "alembic.ini"))
     config.attributes["url"] = url_of(postgres, name)
     command.upgrade(config, "head")
+    add_test_key(url_of(postgres, name))
     return name
 
 

@@ -120,6 +120,7 @@ ELSEWHERE = {
     "RUSHES_FLOWER_URL_PREFIX",
     "RUSHES_URL",  # of the command line, and so are the next
     "RUSHES_API_HEADERS",
+    "RUSHES_API_KEY",
     "RUSHES_CONFIRM_ABOVE",
 }
 

@@ -21,6 +21,7 @@ SECRETS = {
     "RUSHES_DATABASE_PASSWORD": "hush-6",
     "RUSHES_REDIS_PASSWORD": "hush-7",
     "RUSHES_API_HEADERS": "Authorization: hush-8",
+    "RUSHES_API_KEY": "hush-9",
 }
 LIMITS = {
     "RUSHES_SLOTS": (1, 100_000),

@@ -53,6 +53,7 @@ class StoreTicket(NamedTuple):
     outputs: list[str]
     is_duplicate: bool  # its file is kept apart from the job's own
     purchase: int  # its number among the purchases of its job, from 1
+    tenant: str
     batch_name: str | None
     batch_size: int | None
     number: int | None
@@ -94,13 +95,14 @@ class NewArtifact(NamedTuple):
 
 _TICKET = """SELECT begun.job_id, begun.id AS prediction_id, begun.account_id, begun.claim, begun.provider_id,
         begun.outputs, begun.is_duplicate, begun.attempt AS purchase, begun.store_attempts AS attempt, begun.rechecks,
-        batch.name AS batch_name, batch.job_count AS batch_size, job.number, job.file_stem, job.video_model,
-        coalesce(begun.sent_input, job.input) AS input,
+        tenant.name AS tenant, batch.name AS batch_name, batch.job_count AS batch_size, job.number, job.file_stem,
+        job.video_model, coalesce(begun.sent_input, job.input) AS input,
         (SELECT store_marker FROM account WHERE id = begun.account_id) AS store_marker,
         extract(epoch FROM now() - coalesce(begun.seen_running_at, begun.ended_at))::float8 AS age_seconds,
         kept.url AS kept_url, kept.bytes AS kept_bytes, kept.sha256 AS kept_sha256, kept.suspect AS kept_suspect
     FROM begun
     JOIN job ON job.id = begun.job_id
+    JOIN tenant ON tenant.id = job.tenant_id
     LEFT JOIN batch ON batch.id = job.batch_id
     LEFT JOIN artifact AS kept ON kept.prediction_id = begun.id AND kept.kind = 'unverified'"""
 

@@ -12,6 +12,7 @@ from cli.app import main
 from models.db.session import transaction
 from rushes.jobs.actions import find_running_action
 from tests.support import rows
+from tests.support.access import KEY
 from tests.support.api_server import Api, Json, fields_of
 from tests.support.runtimes import finish_actions
 
@@ -53,7 +54,7 @@ def test_an_aborted_action_stays_aborted(api: Api) -> None:
     add_failed(api, 1)
     action = post(api, RETRY).json()
     aborted = post(api, None, action["id"], "abort").json()
-    assert (aborted["state"], aborted["problem"]) == ("aborted", "127.0.0.1 aborted it")
+    assert (aborted["state"], aborted["problem"]) == ("aborted", "default/tests aborted it")
     assert find_running_action(api.sessions) is None
     assert post(api, None, action["id"], "abort").json()["state"] == "aborted"
 
@@ -93,6 +94,7 @@ def test_an_empty_batch_name_does_not_reach_all_batches(
     api: Api, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     monkeypatch.setenv("RUSHES_URL", str(api.client.base_url))
+    monkeypatch.setenv("RUSHES_API_KEY", KEY)
     add_failed(api, 1)
     assert main(words) != 0
     assert get(api)["items"] == []
@@ -120,6 +122,7 @@ def test_a_command_fails_if_its_action_is_aborted(
     api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RUSHES_URL", str(api.client.base_url))
+    monkeypatch.setenv("RUSHES_API_KEY", KEY)
     add_failed(api, 1)
 
     def abort() -> None:
@@ -128,15 +131,16 @@ def test_a_command_fails_if_its_action_is_aborted(
     assert run_with_leader(api, abort, "job", "recheck", "--code", "broken") == 1
     shown = capsys.readouterr()
     assert "0 of 1 jobs probed again" in shown.out
-    assert "the action was aborted: 127.0.0.1 aborted it" in shown.err
+    assert "the action was aborted: default/tests aborted it" in shown.err
     assert main(["action", "show", get(api)["items"][0]["id"]]) == 0
-    assert "127.0.0.1 aborted it" in capsys.readouterr().out
+    assert "default/tests aborted it" in capsys.readouterr().out
 
 
 def test_a_command_counts_the_jobs_that_no_longer_match(
     api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RUSHES_URL", str(api.client.base_url))
+    monkeypatch.setenv("RUSHES_API_KEY", KEY)
     first, *_ = add_failed(api, 3)
 
     def lead() -> None:

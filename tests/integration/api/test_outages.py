@@ -92,31 +92,7 @@ def test_a_database_without_tables_is_not_ready(postgres: EmbeddedPostgres, tmp_
     postgres.start()
     with cloned_database(postgres, template="template1") as url, serve_api(url, tmp_path) as api:
         ready = api.client.get("/readyz")
-        assert (ready.status_code, ready.json()) == (
-            503,
-            {
-                "status": "not ready",
-                "database": "ok",
-                "database_problem": None,
-                "migration": None,
-                "expected_migration": EXPECTED_MIGRATION,
-                "dispatcher": None,
-                "workers": 0,
-                "account": None,
-                "turns_failing_seconds": None,
-                "turn_error": None,
-                "dispatcher_away_seconds": None,
-                "batches_at_risk": 0,
-                "lag_seconds": 0.0,
-                "stale_writes": 0,
-                "duplicates": 0,
-                "unconfirmed": 0,
-                "oldest_unconfirmed_seconds": None,
-                "foreign_list": 0,
-                "outputs": None,
-                "store": {"problem": None, "free_bytes": None},
-            },
-        )
+        assert (ready.status_code, ready.json()) == (503, {"status": "not ready"})  # it knows no key
 
 
 @contextmanager

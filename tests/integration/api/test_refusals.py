@@ -14,6 +14,7 @@ from models.db.session import transaction
 from rushes.settings import Settings
 from sandbox.servers import EmbeddedPostgres
 from tests.support import rows
+from tests.support.access import KEY, bearing
 from tests.support.api_server import PROBLEM, Api, Json, fields_of, new_job, serve_api
 from tests.support.servers import cloned_database
 
@@ -137,7 +138,7 @@ def test_a_body_that_is_announced_as_too_large_is_not_read(api: Api) -> None:
     connection = http.client.HTTPConnection(api.client.base_url.host, api.client.base_url.port, timeout=60)
     with closing(connection):
         connection.putrequest("POST", "/v1/batches")
-        for name, value in (*JSON.items(), ("Content-Length", str(MAX_PUSH_BYTES + 1))):
+        for name, value in (*JSON.items(), *bearing(KEY).items(), ("Content-Length", str(MAX_PUSH_BYTES + 1))):
             connection.putheader(name, value)
         connection.endheaders()
         response = connection.getresponse()

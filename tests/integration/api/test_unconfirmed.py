@@ -11,6 +11,7 @@ import pytest
 from models import transitions
 from models.db.session import transaction
 from tests.support import rows
+from tests.support.access import BY
 from tests.support.api_server import Api, Json, fields_of
 from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.rows import SECOND, Render
@@ -64,9 +65,7 @@ def test_an_adopted_unconfirmed_submission_renders_and_tells_who_decided(api: Ap
     job = decide(api, render, "adopt", provider_id="task-7").raise_for_status().json()
     (bought,) = job["predictions"]
     assert (job["state"], bought["state"], bought["provider_id"]) == ("rendering", "rendering", "task-7")
-    assert events_of(api, render, kind="submission.decided") == [
-        {"how": "adopted", "by": "127.0.0.1", "provider_id": "task-7"}
-    ]
+    assert events_of(api, render, kind="submission.decided") == [{"how": "adopted", "by": BY, "provider_id": "task-7"}]
     with transaction(api.sessions) as session:
         row = rows.read(session, "prediction", render.prediction_id)
     assert row["adopted_at"] is not None
@@ -106,11 +105,10 @@ def test_an_impossible_provider_id_is_refused_by_field(api: Api, provider_id: st
 
 def test_a_submission_marked_not_found_is_queued_and_names_who_decided(api: Api) -> None:
     render = marked_unconfirmed(api)
-    api.client.headers["X-Forwarded-User"] = "ada"
     job = decide(api, render, "dismiss").raise_for_status().json()
     assert (job["state"], job["attempts"], job["predictions"][0]["state"]) == ("queued", 0, "not_found")
     assert job["cost"] == {"held": "0.0000", "spent": "0.0000"}
-    assert events_of(api, render, kind="submission.decided") == [{"how": "not_found", "by": "ada"}]
+    assert events_of(api, render, kind="submission.decided") == [{"how": "not_found", "by": BY}]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +143,7 @@ def test_an_abandoned_render_counts_as_spent_and_its_job_is_queued_again(api: Ap
     assert bought["error"]["code"] == "abandoned"
     assert job["cost"] == {"held": "0.0000", "spent": "0.3600"}
     (reported,) = events_of(api, render, kind="prediction.abandoned")
-    assert (reported["by"], reported["provider_id"], reported["windows"]) == ("127.0.0.1", "task-7", 1)
+    assert (reported["by"], reported["provider_id"], reported["windows"]) == (BY, "task-7", 1)
     assert Decimal(reported["price"]) == Decimal("0.36")
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event, text
 from models import Action, ActionKind, JobState, transitions
 from models.db.session import transaction
 from models.queries.job_filter import JobFilter
+from rushes.access.callers import act_locally
 from rushes.errors import Conflict, InvalidInput
 from rushes.jobs import actions
 from rushes.jobs.actions import (
@@ -49,7 +50,9 @@ def fill(runtime: Runtime, count: int, state: str = "queued", **columns: Any) ->
 
 
 def request(runtime: Runtime, kind: ActionKind, *, arguments: dict[str, Any] | None = None, **chosen: Any) -> Action:
-    return request_action(runtime.sessions, kind, lambda _: JobFilter(**chosen), by="mara", arguments=arguments)
+    return request_action(
+        runtime.sessions, kind, lambda _: JobFilter(**chosen), caller=act_locally("mara"), arguments=arguments
+    )
 
 
 def add_batch(runtime: Runtime) -> UUID:
@@ -253,7 +256,11 @@ def test_a_job_that_has_changed_meanwhile_is_refused_with_the_reason(runtime: Ru
 def test_a_dry_run_counts_and_stores_nothing(runtime: Runtime) -> None:
     fill(runtime, 2)
     action = request_action(
-        runtime.sessions, ActionKind.CANCEL, lambda _: JobFilter(states=(JobState.QUEUED,)), by="x", dry_run=True
+        runtime.sessions,
+        ActionKind.CANCEL,
+        lambda _: JobFilter(states=(JobState.QUEUED,)),
+        caller=act_locally("x"),
+        dry_run=True,
     )
     assert action.matched == 2
     assert ask(runtime, "SELECT count(*) FROM action") == [(0,)]

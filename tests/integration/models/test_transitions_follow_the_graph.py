@@ -13,11 +13,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy.orm import Session
 
-from models import ArtifactKind, JobState, PredictionState
+from models import DEFAULT_TENANT, ArtifactKind, JobState, PredictionState
 from models.lifecycle import JOB_MOVES, LIVE, PREDICTION_MOVES, Reason
 from models.tables.base import new_id
 from models.transitions.admission import ClaimedSubmit
-from models.transitions.jobs import NewJob
+from models.transitions.jobs import NewBatch, NewJob
 from models.transitions.retries import NewInput
 from models.transitions.storing.claims import ClaimedStore
 from models.transitions.storing.steps import NewArtifact
@@ -69,6 +69,7 @@ ARGUMENTS: dict[str, Any] = {
     "url": "https://provider.example/a.png",
     "usable": timedelta(days=6),
     "uses": {},
+    "new_batch": NewBatch(DEFAULT_TENANT, "pilot"),
     "new": NewJob(VIDEO_MODEL, {"prompt": "x"}, 1, 0, 3),  # type: ignore[arg-type]
     "unknown_predictions": [],
     "older_than": timedelta(days=8),
@@ -92,6 +93,7 @@ ARGUMENTS: dict[str, Any] = {
     "slots": 2,
     "state": PredictionState.FAILED,
     "submits_per_minute": 2,
+    "tenant_id": DEFAULT_TENANT,
     "threads": 4,
     "unlike": 0.05,
     "outcome": PredictionState.COMPLETED,

@@ -10,12 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import JobState, PredictionState, transitions
+from models import DEFAULT_TENANT, JobState, PredictionState, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import Sessions, plain_url, transaction
 from models.lifecycle import LIVE, NOTHING_BOUGHT
 from models.tables.base import new_id
-from models.transitions.jobs import NewJob
+from models.transitions.jobs import NewBatch, NewJob
 from tests.support import rows
 from tests.support.rows import MINUTE, NOW, VIDEO_MODEL
 
@@ -29,7 +29,9 @@ def new_job(**changes: Any) -> NewJob:
 
 def test_a_batch_is_stored_in_its_order(scratch: Session) -> None:
     prompts = ["tab\tand \\ backslash", "new\nline", "\\N", "\U0001f980", "{}", '"']
-    batch = transitions.jobs.insert_batch(scratch, "pilot", [new_job(input={"prompt": each}) for each in prompts])
+    batch = transitions.jobs.insert_batch(
+        scratch, NewBatch(DEFAULT_TENANT, "pilot"), [new_job(input={"prompt": each}) for each in prompts]
+    )
     assert batch is not None
     stored = scratch.execute(
         text("SELECT number, input->>'prompt', state, due_at <= now() FROM job WHERE batch_id = :id ORDER BY id"),
@@ -42,14 +44,17 @@ def test_a_batch_is_stored_in_its_order(scratch: Session) -> None:
 
 
 def test_a_batch_whose_name_is_taken_stores_nothing(scratch: Session) -> None:
-    assert transitions.jobs.insert_batch(scratch, "pilot", [new_job()])
+    assert transitions.jobs.insert_batch(scratch, NewBatch(DEFAULT_TENANT, "pilot"), [new_job()])
     before = rows.read_everything(scratch)
-    assert transitions.jobs.insert_batch(scratch, "pilot", [new_job()]) is None
+    assert transitions.jobs.insert_batch(scratch, NewBatch(DEFAULT_TENANT, "pilot"), [new_job()]) is None
     assert rows.read_everything(scratch) == before
 
 
 def test_jobs_without_a_batch_are_stored_in_their_order(scratch: Session) -> None:
-    jobs = [transitions.jobs.insert_job(scratch, new_job(priority=priority)) for priority in (3, 1, 2)]
+    jobs = [
+        transitions.jobs.insert_job(scratch, new_job(priority=priority), tenant_id=DEFAULT_TENANT)
+        for priority in (3, 1, 2)
+    ]
     ids = [each.id for each in jobs]
     assert [rows.read(scratch, "job", each)["priority"] for each in ids] == [3, 1, 2]
     assert ids == sorted(ids)
@@ -72,11 +77,11 @@ def demote(session: Session) -> None:
 
 
 def push_one(session: Session) -> object:
-    return transitions.jobs.insert_job(session, new_job())
+    return transitions.jobs.insert_job(session, new_job(), tenant_id=DEFAULT_TENANT)
 
 
 def push_many(session: Session) -> object:
-    return transitions.jobs.insert_batch(session, "pilot", [new_job()])
+    return transitions.jobs.insert_batch(session, NewBatch(DEFAULT_TENANT, "pilot"), [new_job()])
 
 
 @pytest.mark.parametrize("insert", [push_one, push_many])

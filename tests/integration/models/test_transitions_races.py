@@ -12,10 +12,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy.orm import Session
 
-from models import ArtifactKind, PredictionState, transitions
+from models import DEFAULT_TENANT, ArtifactKind, PredictionState, transitions
 from models.db.session import Sessions, transaction
 from models.lifecycle import Reason
-from models.transitions.jobs import NewJob
+from models.transitions.jobs import NewBatch, NewJob
 from models.transitions.pruning import RemovedRows
 from models.transitions.storing.steps import NewArtifact
 from tests.support import rows
@@ -578,7 +578,7 @@ RACES = [
         "insert_batch",
         account_with(),
         lambda s, r: transitions.jobs.insert_batch(
-            s, str(r.account_id), [NewJob(VIDEO_MODEL, {"prompt": "x"}, Decimal(1), 0, 3)]
+            s, NewBatch(DEFAULT_TENANT, str(r.account_id)), [NewJob(VIDEO_MODEL, {"prompt": "x"}, Decimal(1), 0, 3)]
         ),
         ["job.pushed"],
     ),

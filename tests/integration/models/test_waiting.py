@@ -100,7 +100,7 @@ def test_paused_jobs_have_no_forecast_and_name_their_command(runtime: Runtime) -
         batch = rows.insert(session, "batch", name="pilot", job_count=1)
         build(session, {"slots": 1, "submits_per_minute": 9, "back_off_until": None, "paused_at": None}, [], 0)
         rows.add_job(session, batch_id=batch, number=1, paused_at=NOW)
-    view = get_batch(runtime.sessions, "pilot", forecaster=runtime.forecaster)
+    view = get_batch(runtime.sessions, batch, forecaster=runtime.forecaster)
     assert view.wait is not None
     assert (view.wait.reason, view.unknown) == (WaitReason.JOB_PAUSED, UnknownReason.JOB_PAUSED)
     assert "`rushes batch resume pilot`" in view.wait.message

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import Event, transitions
+from models import DEFAULT_TENANT, Event, transitions
 from models.db.session import open_engine, open_sessions
 from models.lifecycle import SLOT_WINDOWS, PredictionState, Reason
 from models.queries.audit import Crowd, list_crowds
@@ -52,7 +52,9 @@ def accept_one(session: Session) -> Render:
     """A job whose prediction renders as `task-1`."""
     account = transitions.accounts.ensure_account(session, "default", slots=2, submits_per_minute=60)
     job = transitions.jobs.insert_job(
-        session, NewJob("lightricks/ltx-2-fast/text-to-video", {"prompt": "a"}, PRICE, 0, 3)
+        session,
+        NewJob("lightricks/ltx-2-fast/text-to-video", {"prompt": "a"}, PRICE, 0, 3),
+        tenant_id=DEFAULT_TENANT,
     ).id
     session.commit()
     transitions.admission.admit_jobs(session, account, count=1)
@@ -219,7 +221,9 @@ def test_a_slot_that_was_given_back_makes_no_crowd(session: Session) -> None:
 
 def test_a_purchase_that_is_found_after_a_restore_makes_no_crowd(session: Session) -> None:
     account = accept_one(session).account_id
-    job = transitions.jobs.insert_job(session, NewJob("lightricks/ltx-2-retake", {"prompt": "b"}, PRICE, 0, 3)).id
+    job = transitions.jobs.insert_job(
+        session, NewJob("lightricks/ltx-2-retake", {"prompt": "b"}, PRICE, 0, 3), tenant_id=DEFAULT_TENANT
+    ).id
     found = transitions.purchases.insert_posted(session, account, job, posted_at=None)
     assert found is not None
     rows.change(session, "account", slots=1)

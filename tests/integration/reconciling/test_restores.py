@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from celery import Celery
 
-from models import Account, Job, Prediction, UnknownPrediction, queries, transitions
+from models import DEFAULT_TENANT, Account, Job, Prediction, UnknownPrediction, queries, transitions
 from models.db.session import transaction
 from models.queries.audit import RULES, find_broken
 from rushes import accounts
@@ -182,9 +182,9 @@ def test_a_submission_posted_after_the_backup_is_adopted(world: World) -> None:
 
 
 def test_a_purchase_whose_file_address_is_lost_waits_for_a_person(world: World) -> None:
-    kept = keep_upload(world.runtime.sessions, picture())
+    kept = keep_upload(world.runtime.sessions, picture(), tenant_id=DEFAULT_TENANT)
     values = {"prompt": "the fox turns", "image": REFERENCE + kept.sha256}
-    push_job(world.runtime.sessions, JobOrder(model="ltx-2-fast-i2v", input=values))
+    push_job(world.runtime.sessions, JobOrder(model="ltx-2-fast-i2v", input=values), tenant_id=DEFAULT_TENANT)
     world.back_up()
     assert world.submit(1) == world.submit(1) == 1  # the file, then the job
     (bought,) = world.simulator.tasks()

@@ -11,6 +11,7 @@ import pytest
 from models import Action, ActionKind, ArtifactKind, queries, transitions
 from models.db.session import transaction
 from models.queries.job_filter import JobFilter
+from rushes.access.callers import act_locally
 from rushes.artifacts import probe as video
 from rushes.errors import Conflict, NotFound
 from rushes.jobs.actions import get_action, request_action
@@ -309,7 +310,7 @@ def add_unverified(runtime: Runtime, *codes: str) -> list[UUID]:
 def recheck_by_code(runtime: Runtime) -> Action:
     """An action, to its end."""
     chosen = JobFilter(code="output_unverified")
-    action = request_action(runtime.sessions, ActionKind.RECHECK, lambda _: chosen, by="mara")
+    action = request_action(runtime.sessions, ActionKind.RECHECK, lambda _: chosen, caller=act_locally("mara"))
     finish_actions(runtime.sessions)
     return get_action(runtime.sessions, action.id)
 

@@ -230,7 +230,7 @@ def test_every_surface_names_an_outage(runtime: Runtime, account: UUID, host: Ou
     for seen in (
         check_readiness(runtime.sessions).outage,
         get_account(runtime.sessions).summary.outage,
-        get_batch(runtime.sessions, "pilot").outage,
+        get_batch(runtime.sessions, ask(runtime, "SELECT id FROM batch")[0][0]).outage,
     ):
         assert seen is not None
         assert (seen.failure, seen.waiting) == (outage.failure, 4)

@@ -173,7 +173,7 @@ def test_every_surface_names_the_problem_of_the_store(runtime: Runtime, account:
     assert problem in describe_farm(runtime)
     assert check_readiness(runtime.sessions).store == FULL
     assert get_account(runtime.sessions).summary.store == FULL
-    batch_account = get_batch(runtime.sessions, "pilot", forecaster=runtime.forecaster).account
+    batch_account = get_batch(runtime.sessions, batch, forecaster=runtime.forecaster).account
     assert problem in (batch_account.message if batch_account else "")
 
 

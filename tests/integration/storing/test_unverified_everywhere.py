@@ -17,6 +17,7 @@ from rushes.runtime import Runtime
 from rushes.storing.failures import StoreDelayed, StoreFailed
 from rushes.storing.store import store_output
 from tests.support import rows
+from tests.support.access import KEY
 from tests.support.api_server import Api, serve_api
 from tests.support.output_host import OutputHost
 from tests.support.runtimes import LEASE, change, finish_actions
@@ -29,6 +30,7 @@ JOBS = 20
 def api(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     with serve_api(database_url, tmp_path) as served:
         monkeypatch.setenv("RUSHES_URL", str(served.client.base_url))
+        monkeypatch.setenv("RUSHES_API_KEY", KEY)
         yield served
 
 

@@ -9,9 +9,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from models import PredictionState, SentUpload, transitions
+from models import DEFAULT_TENANT, PredictionState, SentUpload, transitions
 from models.db.session import transaction
 from models.transitions.admission import ClaimedSubmit
+from models.transitions.jobs import NewBatch
 from models.transitions.submitting import UPLOAD_USABLE
 from rushes.catalog import REFERENCE
 from rushes.errors import Conflict, InvalidInput
@@ -53,8 +54,8 @@ def order(address: str, prompt: str = "the fox turns") -> JobOrder:
 
 def push_image(runtime: Runtime, content: bytes, prompt: str = "the fox turns") -> UUID:
     """A job whose image is an upload."""
-    kept = keep_upload(runtime.sessions, content)
-    job, _ = push_job(runtime.sessions, order(REFERENCE + kept.sha256, prompt))
+    kept = keep_upload(runtime.sessions, content, tenant_id=DEFAULT_TENANT)
+    job, _ = push_job(runtime.sessions, order(REFERENCE + kept.sha256, prompt), tenant_id=DEFAULT_TENANT)
     return job.id
 
 
@@ -219,8 +220,8 @@ def test_a_retry_sends_a_file_again_that_the_provider_has_lost(runtime: Runtime,
 
 
 def test_a_retry_replaces_inputs_and_keeps_those_of_earlier_predictions(runtime: Runtime) -> None:
-    old, new = (keep_upload(runtime.sessions, picture(each)) for each in ("olive", "navy"))
-    job, _ = push_job(runtime.sessions, order(REFERENCE + old.sha256, "replaced"))
+    old, new = (keep_upload(runtime.sessions, picture(each), tenant_id=DEFAULT_TENANT) for each in ("olive", "navy"))
+    job, _ = push_job(runtime.sessions, order(REFERENCE + old.sha256, "replaced"), tenant_id=DEFAULT_TENANT)
     step(runtime)
     sent = step(runtime)
     assert sent.startswith("accepted")
@@ -262,10 +263,10 @@ def test_a_retry_that_only_downloads_takes_no_other_input(runtime: Runtime) -> N
 
 def test_data_urls_are_stored_once_and_recognised_as_the_same_push(runtime: Runtime) -> None:
     address = f"data:image/png;base64,{base64.b64encode(picture('teal')).decode()}"
-    pushed = push_batch(runtime.sessions, "one", [order(address)] * 3, max_jobs=9)
+    pushed = push_batch(runtime.sessions, NewBatch(DEFAULT_TENANT, "one"), [order(address)] * 3, max_jobs=9)
     again = push_batch(
         runtime.sessions,
-        "two",
+        NewBatch(DEFAULT_TENANT, "two"),
         [order(address.replace("image/png", "image/x-other"))] * 3,
         max_jobs=9,
         on_repeat=OnRepeat.SAME_JOBS,
@@ -276,19 +277,19 @@ def test_data_urls_are_stored_once_and_recognised_as_the_same_push(runtime: Runt
 
 
 def test_an_upload_that_is_not_stored_or_of_another_kind_is_refused(runtime: Runtime) -> None:
-    kept = keep_upload(runtime.sessions, picture(kind="GIF"))
+    kept = keep_upload(runtime.sessions, picture(kind="GIF"), tenant_id=DEFAULT_TENANT)
     retake = {"video": REFERENCE + kept.sha256, "prompt": "x", "end_time": 4}
     with pytest.raises(InvalidInput, match=r"input\.video: is not a video, but image/gif"):
-        push_job(runtime.sessions, JobOrder(model="ltx-2-retake", input=retake))
+        push_job(runtime.sessions, JobOrder(model="ltx-2-retake", input=retake), tenant_id=DEFAULT_TENANT)
     orders = [order("https://a.example/b.png"), order(REFERENCE + "0" * 64)]
     with pytest.raises(InvalidInput, match=r"jobs\.1\.input\.image: is not stored"):
-        push_batch(runtime.sessions, "unknown", orders, max_jobs=9)
+        push_batch(runtime.sessions, NewBatch(DEFAULT_TENANT, "unknown"), orders, max_jobs=9)
     assert ask(runtime, "SELECT count(*) FROM job") == [(0,)]
 
 
 def test_pruning_removes_uploads_that_no_job_uses(runtime: Runtime) -> None:
     job = push_image(runtime, picture("lime"))
-    keep_upload(runtime.sessions, picture("aqua"))
+    keep_upload(runtime.sessions, picture("aqua"), tenant_id=DEFAULT_TENANT)
     prune(runtime, Keep())
     assert ask(runtime, "SELECT count(*) FROM upload") == [(2,)]
     change(runtime, "upload", used_at=-2 * rows.DAY)

@@ -13,6 +13,7 @@ from models import ActionKind, JobState, queries
 from models.db.session import transaction
 from models.queries.dispatching import Survey
 from models.queries.job_filter import JobFilter
+from rushes.access.callers import act_locally
 from rushes.jobs.actions import request_action
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
@@ -110,7 +111,9 @@ def test_work_without_room_is_tried_again_soon(runtime: Runtime, dispatcher: Dis
 
 def test_an_action_advances_while_redis_is_away(runtime: Runtime, dispatcher: Dispatcher) -> None:
     push(runtime, wish("a"))
-    request_action(runtime.sessions, ActionKind.PAUSE, lambda _: JobFilter(states=(JobState.QUEUED,)), by="mara")
+    request_action(
+        runtime.sessions, ActionKind.PAUSE, lambda _: JobFilter(states=(JobState.QUEUED,)), caller=act_locally("mara")
+    )
     dispatcher._publisher = Publisher(Celery(broker="redis://127.0.0.1:1/0"))
     dispatcher._rounds.began_at = float("-inf")
     with pytest.raises(BrokerAway):

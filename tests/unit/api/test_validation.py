@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from api.errors import TEXT_LIMIT, ProblemResponse, answer_error
-from api.schemas.orders import NewBatch
+from api.schemas.orders import BatchOrder
 from api.validation import read_schema
 from models.db.errors import DatabaseAway
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
@@ -49,7 +49,7 @@ def test_a_job_becomes_an_order() -> None:
 )
 def test_a_wrong_field_is_named(change: dict[str, Any], field: str, message: str) -> None:
     assert refuse(JobOrder, {**FINE, **change}) == {field: message}
-    assert refuse(NewBatch, {"name": "pilot", "jobs": [FINE, {**FINE, **change}]}) == {f"jobs.1.{field}": message}
+    assert refuse(BatchOrder, {"name": "pilot", "jobs": [FINE, {**FINE, **change}]}) == {f"jobs.1.{field}": message}
 
 
 def test_a_flat_job_is_reported_where_parameters_go() -> None:
@@ -89,11 +89,11 @@ def test_a_body_that_is_no_json_is_refused_with_its_place(body: bytes, place: st
 )
 def test_any_body_is_read_or_refused(body: bytes) -> None:
     with pytest.raises((InvalidInput, HTTPException)):
-        read_schema(NewBatch, body)
+        read_schema(BatchOrder, body)
 
 
 def test_a_batch_that_is_wrong_throughout_lists_a_hundred_problems() -> None:
-    assert len(refuse(NewBatch, {"name": "pilot", "jobs": [{"model": 1, "input": {}}] * 500})) == 100
+    assert len(refuse(BatchOrder, {"name": "pilot", "jobs": [{"model": 1, "input": {}}] * 500})) == 100
 
 
 async def _answer(error: Exception) -> ProblemResponse:

@@ -23,6 +23,7 @@ NOBODY = Health(leader=None, workers=0)
 def batch(states: dict[str, int], *, ended_after: int | None = None) -> BatchView:
     summary = BatchSummary(
         id=uuid4(),
+        tenant="default",
         name="pilot",
         job_count=sum(states.values()),
         created_at=BEGAN,

@@ -9,6 +9,7 @@ import pytest
 from chaos.farm import Pusher
 from chaos.plan import Push
 from cli.api_client import Declined
+from stack.processes import default_settings
 from tests.support.cli_stub import Answer, StubApi, batch, problem, serve_stub
 
 PUSH = Push(0.0, 4, ("a", "a", "b"))
@@ -17,7 +18,7 @@ STORED = Answer(201, batch())
 
 @contextmanager
 def pushing(url: str) -> Iterator[Pusher]:
-    pusher = Pusher(url, prefix="run")
+    pusher = Pusher(default_settings(url=url), prefix="run")
     try:
         pusher.push(PUSH)
         yield pusher

@@ -25,6 +25,7 @@ GROUP = {
 
 def test_a_list_asks_for_every_filter_and_order(run: Run) -> None:
     filters = "--state failed --state cancelled -b pilot -m ltx-2-pro --code provider --older-than 2h --newer-than 1d"
+    filters += " --client-ref TEST-1 --tenant films"
     with serve_stub(Answer(200, {"items": [], "next_cursor": None})) as stub:
         times = ("--ended-after", "2026-01-01T12:00Z", "--ended-before", "1h", "--sort", "cost", "-r")
         code, _, err = run(stub, "job", "list", *filters.split(), *times)
@@ -36,6 +37,8 @@ def test_a_list_asks_for_every_filter_and_order(run: Run) -> None:
         "batch": ["pilot"],
         "code": ["provider"],
         "model": ["ltx-2-pro"],
+        "client_ref": ["TEST-1"],
+        "tenant": ["films"],
         "ended_after": ["2026-01-01T12:00:00+00:00"],
         "sort": ["cost"],
         "reverse": ["True"],
@@ -51,6 +54,14 @@ def test_a_list_shows_age_and_error(run: Run) -> None:
     assert lines[0].split() == ["ID", "STATE", "AGE", "BATCH", "MODEL", "ERROR", "PROMPT"]
     error = "provider: the render failed the render failed t…"
     assert lines[1].split("  ") == [UUID, "failed", "2h5m", "pilot/1", "ltx-2-pro", error, "a fox"]
+
+
+@pytest.mark.parametrize(("other", "column"), [("films", ["TENANT", "ID"]), ("default", ["ID", "STATE"])])
+def test_a_list_of_several_tenants_names_them(run: Run, other: str, column: list[str]) -> None:
+    jobs = [job(tenant="default"), job(tenant=other)]
+    with serve_stub(Answer(200, {"items": jobs, "next_cursor": None})) as stub:
+        lines = run(stub, "job", "list")[1].splitlines()
+    assert lines[0].split()[:2] == column
 
 
 def test_failures_are_shown_in_groups_with_the_next_step(run: Run) -> None:

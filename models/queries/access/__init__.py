@@ -1,0 +1,1 @@
+"""Reads of tenants, keys and the audit log."""

@@ -1,0 +1,58 @@
+"""Tenants, their keys, and the owners of rows."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models.tables.access import DEFAULT_TENANT_NAME, ApiKey, Scope, Tenant
+from models.tables.action import Action
+from models.tables.base import DEFAULT_TENANT
+from models.tables.batch import Batch
+from models.tables.job import Job
+from models.tables.prediction import Prediction
+
+
+def list_tenants(session: Session) -> Sequence[Tenant]:
+    """All tenants, oldest first."""
+    return session.scalars(select(Tenant).order_by(Tenant.id)).all()
+
+
+def find_tenant(session: Session, name: str) -> Tenant | None:
+    """The tenant with this name, ignoring case."""
+    return session.scalars(select(Tenant).where(func.lower(Tenant.name) == name.lower())).first()
+
+
+def name_tenants(session: Session, ids: Collection[UUID]) -> dict[UUID, str]:
+    """The names of these tenants. That of the default tenant costs no statement."""
+    names = {DEFAULT_TENANT: DEFAULT_TENANT_NAME}
+    if others := [each for each in ids if each != DEFAULT_TENANT]:
+        query = select(Tenant.id, Tenant.name).where(Tenant.id.in_(others))
+        names |= {row.id: row.name for row in session.execute(query)}
+    return names
+
+
+def list_keys(session: Session, *, tenant_id: UUID | None = None) -> Sequence[ApiKey]:
+    """The keys of a tenant, or all, oldest first, also those that are revoked or expired."""
+    query = select(ApiKey).order_by(ApiKey.id)
+    return session.scalars(query if tenant_id is None else query.where(ApiKey.tenant_id == tenant_id)).all()
+
+
+def has_admin(session: Session) -> bool:
+    """Whether a usable key has the scope `admin`."""
+    usable = (ApiKey.revoked_at.is_(None), (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > func.now()))
+    enabled = select(Tenant.id).where(Tenant.disabled_at.is_(None))
+    chosen = ApiKey.scopes.contains([Scope.ADMIN.value]), ApiKey.tenant_id.in_(enabled)
+    return session.scalars(select(ApiKey.id).where(*usable, *chosen).limit(1)).first() is not None
+
+
+def find_owner(session: Session, table: type[Job | Batch | Action], row_id: UUID) -> UUID | None:
+    """The tenant of this row; None if there is no such row."""
+    return session.scalars(select(table.tenant_id).where(table.id == row_id)).first()
+
+
+def find_prediction_owner(session: Session, prediction_id: UUID) -> UUID | None:
+    """The tenant whose job this prediction was made for; None if there is no such prediction."""
+    query = select(Job.tenant_id).join(Prediction, Prediction.job_id == Job.id).where(Prediction.id == prediction_id)
+    return session.scalars(query).first()

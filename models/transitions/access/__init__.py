@@ -1,0 +1,1 @@
+"""Changes of tenants and keys, the answered requests, and the audit log."""

@@ -1,0 +1,123 @@
+"""Callers of the API, found by their keys."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from models import DEFAULT_TENANT, Scope, transitions
+from models.db.session import Sessions, transaction
+from models.tables.access import DEFAULT_TENANT_NAME
+from rushes.access.keys import digest_key, is_well_formed
+from rushes.errors import Forbidden, Unauthenticated
+
+KEY_CACHED_SECONDS = 2.0
+"""A revoked key works this much longer in a process that has just seen it."""
+_MOST_CACHED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a request needs: the scope that allows it for the key's own tenant, and those that allow it for every one.
+
+    Without any scope, every valid key will do.
+    """
+
+    own: Scope | None = None
+    every: tuple[Scope, ...] = ()
+
+    def __str__(self) -> str:
+        return " or ".join(each.value for each in (self.own, *self.every) if each) or "any key"
+
+
+PUSH = Need(Scope.PUSH)
+CHANGE = Need(Scope.PUSH, (Scope.OPERATE,))
+READ = Need(Scope.READ, (Scope.OBSERVE, Scope.OPERATE))
+OBSERVE = Need(every=(Scope.OBSERVE, Scope.OPERATE))
+OPERATE = Need(every=(Scope.OPERATE,))
+ADMIN = Need(every=(Scope.ADMIN,))
+ANY_KEY = Need()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The key that a request was made with. `by` names the caller in histories."""
+
+    tenant_id: UUID
+    tenant: str
+    key_id: UUID | None
+    by: str
+    scopes: frozenset[Scope]
+    reaches_all: bool = False  # whether this request may touch the rows of every tenant
+
+    @property
+    def reach(self) -> UUID | None:
+        """The tenant whose rows this request may touch; None: every tenant's."""
+        return None if self.reaches_all else self.tenant_id
+
+    def may_see(self, tenant_id: UUID) -> bool:
+        return self.reaches_all or tenant_id == self.tenant_id
+
+
+@dataclass
+class KeyRing:
+    """Finds callers by their keys, and remembers each answer for a moment."""
+
+    sessions: Sessions
+    _known: dict[str, tuple[float, Caller | str]] = field(default_factory=dict, repr=False)  # by the keys' SHA-256
+
+    def recall(self, key: str, *, at_any_age: bool = False) -> Caller | None:
+        """Return the caller if its key was looked up a moment ago, or ever. Raises `Unauthenticated` if refused."""
+        known = self._known.get(digest_key(key))
+        if known is None or not (at_any_age or known[0] > time.monotonic()):
+            return None
+        return _accept(known[1])
+
+    def find(self, key: str) -> Caller:
+        """Return the caller with this key. Raises `Unauthenticated`, which says why it is refused."""
+        if not is_well_formed(key):
+            raise Unauthenticated("this is not an API key of Rushes, or it has a typing error")
+        sha256 = digest_key(key)
+        with transaction(self.sessions) as session:
+            row = transitions.keys.use_key(session, sha256)
+        answer = "this API key does not exist" if row is None else _judge(row, now=datetime.now(UTC))
+        if len(self._known) >= _MOST_CACHED:
+            self._known.clear()
+        self._known[sha256] = (time.monotonic() + KEY_CACHED_SECONDS, answer)
+        return _accept(answer)
+
+
+def require(caller: Caller, need: Need) -> bool:
+    """Return whether the request may touch the rows of every tenant. Raises `Forbidden` without a scope for it."""
+    if caller.scopes.intersection(need.every):
+        return True
+    if need.own in caller.scopes or need == ANY_KEY:
+        return False
+    raise Forbidden(f"this needs a key with the scope {need}; the scopes of this key: {_list(caller.scopes)}")
+
+
+def _list(scopes: frozenset[Scope]) -> str:
+    return ", ".join(each.value for each in Scope if each in scopes) or "none"
+
+
+def _accept(answer: Caller | str) -> Caller:
+    if isinstance(answer, str):
+        raise Unauthenticated(answer)
+    return answer
+
+
+def _judge(row: transitions.keys.UsedKey, *, now: datetime) -> Caller | str:
+    """Return the caller with this key, or why it is refused."""
+    if row.revoked_at is not None:
+        return f"this API key was revoked at {row.revoked_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if row.expires_at is not None and row.expires_at <= now:
+        return f"this API key expired at {row.expires_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if row.is_disabled:
+        return f"tenant {row.tenant!r} is disabled"
+    return Caller(row.tenant_id, row.tenant, row.key_id, f"{row.tenant}/{row.name}", frozenset(map(Scope, row.scopes)))
+
+
+def act_locally(by: str) -> Caller:
+    """Return a caller with every scope, for commands that work on the database itself."""
+    everything = frozenset(Scope)
+    return Caller(DEFAULT_TENANT, DEFAULT_TENANT_NAME, None, by, everything, reaches_all=True)
