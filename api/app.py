@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from fastapi_offline import FastAPIOffline
 from api.docs_page import ASSETS
 from api.docs_page import router as docs_router
 from api.errors import install_error_handlers
-from api.middleware import AccessLog, BoundedAnswers
+from api.middleware import AccessLog, BoundedAnswers, TrustedProxies
 from api.openapi import TITLE, describe_api
 from api.routes import (
     account,
@@ -36,6 +37,8 @@ from rushes.settings import Settings, load_settings
 
 THREADS = 20
 """Requests handled at once. Each one has its own connection."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread may compute while others wait. With Python's 5 ms, a large push slows down every other request."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -52,17 +55,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.keys = KeyRing(app.state.runtime.sessions)
     app.state.large_body = asyncio.Lock()
     app.add_middleware(BoundedAnswers)
-    app.add_middleware(AccessLog)  # added last, so outermost
+    app.add_middleware(AccessLog)
+    app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)  # added last, so outermost
     install_error_handlers(app)
     for module in (jobs, failures, files, batches, actions, uploads, unconfirmed, account, catalog, me, hooks, health):
         app.include_router(module.router)
     app.include_router(docs_router)
-    describe_api(app)
+    describe_api(app, base=settings.api_base)
     return app
 
 
 @asynccontextmanager
 async def _live(app: FastAPI) -> AsyncIterator[None]:
+    sys.setswitchinterval(SWITCH_SECONDS)
     current_default_thread_limiter().total_tokens = THREADS
     yield
     app.state.runtime.close()

@@ -1,5 +1,6 @@
 """Dependencies of the routes: the runtime, links, and bodies that are read once and limited in size."""
 
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
 from typing import Annotated
@@ -14,14 +15,13 @@ from api import examples
 from api.access import CallerDep
 from api.schemas.actions import NewAction
 from api.schemas.jobs import Links
-from api.schemas.orders import BatchOrder, JobsToPrice, RetryAsked
+from api.schemas.orders import BatchOrder, JobsToPrice, RetryAsked, SingleJobOrder
 from api.schemas.pruning import PruneAsked
 from api.schemas.unconfirmed import Abandonment, Adoption
 from api.validation import Schema, read_schema
 from models import Action, queries
 from models.db.session import transaction
 from rushes.jobs.choosing import find_batch_id, find_job_id, require_seen
-from rushes.jobs.pushing import JobOrder
 from rushes.runtime import Runtime
 
 MEGABYTE = 1_000_000
@@ -50,8 +50,13 @@ async def get_runtime(request: Request) -> Runtime:
 
 
 async def get_links(request: Request) -> Links:
-    """Return links that work for this client, whatever host name or proxy it used."""
-    return Links(str(request.base_url))
+    """Return links below `RUSHES_API_BASE`, or else below the address that this client has used."""
+    return find_links(request)
+
+
+def find_links(request: Request) -> Links:
+    """Return the same, for a function that has the request."""
+    return Links(request.app.state.runtime.settings.api_base or str(request.base_url))
 
 
 async def find_job(
@@ -152,16 +157,18 @@ def _require_json(request: Request) -> None:
 
 
 async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") -> bytearray:
-    """Read a body of at most `limit_bytes`."""
+    """Read a body of at most `limit_bytes`. `request.state.body_digest` is then its SHA-256."""
     too_large = HTTPException(413, f"the body has more than {limit_bytes:,} bytes{hint}")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:
         raise too_large
-    body = bytearray()
+    body, digest = bytearray(), hashlib.sha256()
     async for chunk in request.stream():
         body += chunk
+        digest.update(chunk)
         if len(body) > limit_bytes:
             raise too_large
+    request.state.body_digest = digest.hexdigest()
     return body
 
 
@@ -171,7 +178,7 @@ JobId = Annotated[UUID, Depends(find_job)]
 BatchId = Annotated[UUID, Depends(find_batch)]
 PredictionId = Annotated[UUID, Depends(find_prediction)]
 ActionId = Annotated[UUID, Depends(find_action)]
-JobBody = Annotated[JobOrder, Depends(body_of(JobOrder, limit_bytes=FILE_JOB_BYTES))]
+JobBody = Annotated[SingleJobOrder, Depends(body_of(SingleJobOrder, limit_bytes=FILE_JOB_BYTES))]
 RetryBody = Annotated[RetryAsked | None, Depends(read_retry)]
 JobsBody = Annotated[JobsToPrice, Depends(body_of(JobsToPrice))]
 BatchBody = Annotated[BatchOrder, Depends(body_of(BatchOrder))]

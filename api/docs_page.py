@@ -30,15 +30,16 @@ async def open_docs() -> RedirectResponse:
 async def show_docs(request: Request) -> HTMLResponse:
     """Show every route, with a form to try it.
 
-    The policy allows scripts from this API and, inline, only the page's own start script.
+    The policy allows scripts from this API and, inline, only the page's own start script. Addresses are relative to the
+    page's, so that it works below any path of a proxy.
     """
-    root = request.scope.get("root_path", "").rstrip("/")
+    assets = ASSETS.lstrip("/")
     page = get_swagger_ui_html(
-        openapi_url=f"{root}{request.app.openapi_url}",
+        openapi_url=request.app.openapi_url.lstrip("/"),
         title=request.app.title,
-        swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
-        swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
-        swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
+        swagger_js_url=f"{assets}/swagger-ui-bundle.js",
+        swagger_css_url=f"{assets}/swagger-ui.css",
+        swagger_favicon_url=f"{assets}/favicon.png",
         swagger_ui_parameters={"tryItOutEnabled": True, "defaultModelsExpandDepth": 0},
     )
     (script,) = _INLINE.findall(bytes(page.body).decode())

@@ -109,7 +109,8 @@ async def answer_error(_: Request, error: Exception) -> Response:
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
     if status is None:
         raise error
-    headers = {401: _CHALLENGE, 503: _retry_header(error)}.get(status)
+    wait = getattr(error, "retry_after", None) or (RETRY_AFTER if status == 503 else None)
+    headers = _CHALLENGE if status == 401 else _retry_header(wait) if wait else None
     return ProblemResponse(status, str(error), headers=headers)
 
 
@@ -128,6 +129,5 @@ def _explain(error: HTTPException) -> str:
     )
 
 
-def _retry_header(error: Exception) -> Mapping[str, str]:
-    wait = (error.retry_after if isinstance(error, errors.Transient) else None) or RETRY_AFTER
+def _retry_header(wait: timedelta) -> Mapping[str, str]:
     return {"Retry-After": str(math.ceil(wait.total_seconds()))}

@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api.errors import RETRY_AFTER, ProblemResponse
 
@@ -61,6 +63,21 @@ class AccessLog:
 
 def _route_of(scope: Scope) -> str:
     return getattr(scope.get("route"), "path_format", "unknown")
+
+
+class TrustedProxies(ProxyHeadersMiddleware):
+    """Takes the caller's address and scheme from `X-Forwarded-For` and `X-Forwarded-Proto` of trusted proxies only.
+
+    `scope["via_trusted_proxy"]` says whether the request comes from one.
+    """
+
+    def __init__(self, app: ASGIApp, *, proxies: str) -> None:
+        super().__init__(app, [each.strip() for each in proxies.split(",") if each.strip()])  # type: ignore[arg-type]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        client = scope.get("client")
+        scope["via_trusted_proxy"] = client is not None and client[0] in self.trusted_hosts
+        await super().__call__(scope, receive, send)
 
 
 class BoundedAnswers:

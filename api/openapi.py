@@ -56,7 +56,10 @@ _PROBLEMS = {
         "this needs a key with the scope operate; the scopes of this key: push, read",
     ),
     404: ("It does not exist.", f"there is no job {JOB_ID}"),
-    409: ("It exists already, or its state does not allow this.", f"job {JOB_ID} has ended: it is succeeded"),
+    409: (
+        "It exists already, or its state does not allow this. With `Retry-After`: the same request is in progress.",
+        f"job {JOB_ID} has ended: it is succeeded",
+    ),
     410: (
         "It was removed on purpose.",
         f"the video of job {JOB_ID} was removed on purpose at 2026-12-05T12:00:00Z: its row stays, its file is gone",
@@ -129,13 +132,22 @@ def _describe_problem(status: int) -> Json:
     return {"description": description, "content": {"application/problem+json": {"schema": schema, "example": example}}}
 
 
-def describe_api(app: FastAPI) -> None:
-    """Add the schemas that only our own parts refer to. The document is built once, on the first request for it."""
+def describe_api(app: FastAPI, *, base: str | None) -> None:
+    """Add the schemas that only our own parts refer to, and the address at which callers reach the API, if it is set.
+
+    The document is built once, on the first request for it.
+    """
 
     def build() -> Json:
         if app.openapi_schema is None:
             document = get_openapi(
-                title=TITLE, version=app.version, summary=SUMMARY, description=DESCRIPTION, tags=TAGS, routes=app.routes
+                title=TITLE,
+                version=app.version,
+                summary=SUMMARY,
+                description=DESCRIPTION,
+                tags=TAGS,
+                servers=[{"url": base.rstrip("/")}] if base else None,
+                routes=app.routes,
             )
             _, own = models_json_schema([(each, "validation") for each in _own_schemas], ref_template=_REFERENCE)
             document["components"]["schemas"] |= own["$defs"]

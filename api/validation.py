@@ -32,6 +32,7 @@ _WORDS = {
     "list_type": "must be a list",
     "too_short": "must not be empty",
     "too_long": "must have at most {max_length} items",
+    "literal_error": "must be {expected}",
     "enum": "must be {expected}",
     "uuid_parsing": "must be a UUID",
     "value_error": "{error}",

@@ -19,6 +19,7 @@ from bench.prompt_file import PROMPT_FILE, measure_prompt_file
 from bench.results import Book, group, write_book
 from bench.session import PUSHED_JOBS, PUSHED_JOBS_QUICK, SessionPlan, Wanted, estimate_seconds, make_plan, measure
 from bench.single_polls import make_polls_tables
+from bench.single_pushes import CONNECTIONS, PUSH, measure_single_pushes
 from bench.tables import Table, make_pushing_table, make_table
 from bench.watching import SEEDS
 from stack.errors import CommandError
@@ -35,6 +36,7 @@ def _list_choices() -> str:
     others += f"\n\n{HISTORY}: what a million ended jobs cost, and how long pruning holds up a submission; runs alone"
     others += f"\n\n{PROMPT_FILE}: seconds and memory to price and push 100,000 lines; runs alone"
     others += f"\n\n{ACTIONS}: seconds to retry, cancel, pause or reprioritise 100,000 jobs; runs alone"
+    others += f"\n\n{PUSH}: single jobs over {CONNECTIONS} connections, alone and while 100,000 jobs load; runs alone"
     return f"LOADS\n\n{loads}\n\n{others}\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
 
 
@@ -58,7 +60,12 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
 
     Without a name it measures the standard set, in less than 15 minutes.
     """
-    alone = {HISTORY: measure_history, PROMPT_FILE: measure_prompt_file, ACTIONS: measure_actions}
+    alone = {
+        HISTORY: measure_history,
+        PROMPT_FILE: measure_prompt_file,
+        ACTIONS: measure_actions,
+        PUSH: measure_single_pushes,
+    }
     if loads and len(loads) == 1 and (run_alone := alone.get(loads[0])):
         for table in run_alone(quick=quick, console=TALK):
             _print_table(table)

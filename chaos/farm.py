@@ -12,7 +12,7 @@ from typing import Any
 from chaos.plan import Plan, Push
 from chaos.queries import count_states, find_last_leader, hasten_stores
 from chaos.victim import Member, Victim
-from cli.api_client import AnswerLost, ApiClient, Declined, open_api
+from cli.api_client import AnswerLost, ApiClient, Declined, make_once, open_api
 from models.db.errors import DatabaseAway
 from models.db.session import open_sessions, transaction
 from models.lifecycle import JOB_ENDED
@@ -74,9 +74,9 @@ def make_settings(plan: Plan, simulator: Simulator, *, urls: Mapping[str, str], 
 class Farm(Victim):
     """The processes of a run, the client that pushes its jobs, and a connection to its rows."""
 
-    def __init__(self, settings: Settings, *, folder: Path) -> None:
+    def __init__(self, settings: Settings, *, folder: Path, pushes_singly: bool = False) -> None:
         self.settings = settings
-        self.pusher = Pusher(settings, prefix=BATCHES)
+        self.pusher = Pusher(settings, prefix=BATCHES, pushes_singly=pushes_singly)
         self._engine = open_database(settings, connections=2, application="chaos")
         self.sessions = open_sessions(self._engine)
         port = int(settings.url.rpartition(":")[2])
@@ -139,10 +139,11 @@ class Farm(Victim):
 
 
 class Pusher:
-    """A client with its own thread. The batch's name makes a push safe to repeat: a name in use means it is stored."""
+    """A client with its own thread. A push is safe to repeat, by its idempotency key or by the name of its batch."""
 
-    def __init__(self, settings: Settings, *, prefix: str) -> None:
+    def __init__(self, settings: Settings, *, prefix: str, pushes_singly: bool = False) -> None:
         self._settings = settings
+        self._pushes_singly = pushes_singly
         self._prefix = prefix
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rushes-chaos-pusher")
         self._pushes: list[Future[None]] = []
@@ -168,21 +169,21 @@ class Pusher:
         self._thread.shutdown(cancel_futures=True)
 
     def _push(self, push: Push) -> None:
-        name = f"{self._prefix}-{push.number}"
-        body: dict[str, Any] = {
-            "name": name,
-            "jobs": [{"model": MODEL, "input": {"prompt": prompt}} for prompt in push.prompts],
-        }
+        jobs = [{"model": MODEL, "input": {"prompt": prompt}} for prompt in push.prompts]
+        batch = {"name": f"{self._prefix}-{push.number}", "jobs": jobs}
+        path, bodies = ("jobs", jobs) if self._pushes_singly else ("batches", [batch])
         with open_api(self._settings) as client:
-            while not self._try(client, body):
-                self.counts["repeated"] += 1
-                if self._closed.wait(PAUSE_SECONDS):
-                    return
+            for body in bodies:
+                once = make_once()
+                while not self._try(client, path, body, once=once):
+                    self.counts["repeated"] += 1
+                    if self._closed.wait(PAUSE_SECONDS):
+                        return
 
-    def _try(self, client: ApiClient, body: dict[str, Any]) -> bool:
-        """Whether the batch is stored now. Raises `Declined` if it never will be."""
+    def _try(self, client: ApiClient, path: str, body: dict[str, Any], *, once: str) -> bool:
+        """Whether it is stored now. Raises `Declined` if it never will be."""
         try:
-            client.post("batches", body=body, seconds=PUSH_SECONDS)
+            client.post(path, body=body, seconds=PUSH_SECONDS, once=once)
         except AnswerLost:
             self.counts["answers_lost"] += 1
             return False

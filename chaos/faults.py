@@ -33,6 +33,9 @@ SERVER_FAULTS: Spans = {
 }
 """Faults only for the run's own servers."""
 
+PUSH_FAULTS = ("kill_api", "kill_main", "postgres_kill", "postgres_restart", "postgres_backends")
+"""What may cut off a push and its answer, without long waits."""
+
 BACKUP, RESTORE = "postgres_backup", "postgres_restore"
 """A copy of the stopped database, and its restore over a later state. Never drawn; one scenario applies them."""
 

@@ -35,6 +35,7 @@ class Scenario:
     breaks_provider: bool = False
     always_lags: bool = False  # the list lags by up to 20 s in short runs as well
     restores: bool = False  # the database is put back to an earlier state, once
+    pushes_singly: bool = False  # each job is pushed by itself, while only `faults.PUSH_FAULTS` occur
     breaks_outputs: bool = False  # the output host fails in each way in turn, nothing else does; every job must succeed
 
 
@@ -61,6 +62,13 @@ SCENARIOS = {
             "the database is put back to an earlier state once; one submit answer in ten is lost, too",
             faults.LOST_ANSWERS,
             restores=True,
+        ),
+        Scenario(
+            "pushes",
+            "the API, a worker and Postgres die while single jobs are pushed, each with an idempotency key",
+            {},
+            breaks_processes=True,
+            pushes_singly=True,
         ),
         Scenario(
             "outputs",
@@ -116,6 +124,7 @@ class Plan:
     always: Rules
     list_lag: float  # the longest, in seconds
     restore: Restore | None = None
+    pushes_singly: bool = False
     hastens: bool = True  # once all faults are over, the waits after failures are cut short
 
     @property
@@ -146,7 +155,8 @@ def draw_plan(
     # A restore loses, by design, every job pushed after the copy; so all jobs are pushed before it.
     moments = _draw_moments(luck, jobs, seconds=0 if scenario.restores else seconds)
     pushes = _draw_pushes(luck, jobs, moments=moments, kills=scenario.breaks_processes)
-    drawn = _draw_own(luck, seconds, is_long=is_long) if scenario.breaks_processes else []
+    own = faults.PUSH_FAULTS if scenario.pushes_singly else tuple(faults.OWN_FAULTS)
+    drawn = _draw_own(luck, seconds, own, is_long=is_long) if scenario.breaks_processes else []
     if scenario.breaks_provider:
         drawn += _draw_providers(luck, seconds, is_long=is_long)
     if has_outage:
@@ -160,7 +170,7 @@ def draw_plan(
     if scenario.restores and faults.RESTORE in possible:
         # The copy holds some of the purchases, lacks many, and some are made after the restore.
         restore = Restore(luck.uniform(0.05, 0.3), luck.uniform(0.3, 0.9))
-    return Plan(seed, seconds, pushes, chosen, always, lag, restore)
+    return Plan(seed, seconds, pushes, chosen, always, lag, restore, pushes_singly=scenario.pushes_singly)
 
 
 def _draw_outputs_plan(luck: random.Random, seed: int, *, jobs: int, minutes: float | None) -> Plan:
@@ -205,9 +215,9 @@ def _make_prompts(number: int, size: int) -> tuple[str, ...]:
     return tuple(f"take {number}-{job - (job % TWIN_EVERY == TWIN_EVERY - 1)}" for job in range(size))
 
 
-def _draw_own(luck: random.Random, seconds: float, *, is_long: bool) -> list[Fault]:
+def _draw_own(luck: random.Random, seconds: float, kinds: Iterable[str], *, is_long: bool) -> list[Fault]:
     """A fault every few seconds; no long freeze at the end, since it would only be a wait."""
-    dealt = _deal(luck, [*faults.OWN_FAULTS], seconds, every=OWN_EVERY if is_long else SHORT_OWN_EVERY)
+    dealt = _deal(luck, [*kinds], seconds, every=OWN_EVERY if is_long else SHORT_OWN_EVERY)
     drawn = [Fault(at, kind, luck.uniform(*faults.OWN_FAULTS[kind])) for at, kind in dealt]
     return [each for each in drawn if each.seconds < 20 or each.at + 10 < seconds]
 

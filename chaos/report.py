@@ -108,7 +108,7 @@ class Report:
     @property
     def is_broken(self) -> bool:
         """Whether Rushes broke a promise. The plain Celery task that it is compared with makes none."""
-        return self.who == OURS and bool(self.broken or self.lost or self.paid_twice or self.ended < self.trial.jobs)
+        return self.who == OURS and bool(self.broken or self.lost or self.paid_twice or self.ended != self.trial.jobs)
 
     @property
     def ended(self) -> int:

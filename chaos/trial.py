@@ -45,7 +45,7 @@ def run_trial(trial: Trial, servers: Servers, *, folder: Path, watch: Watch) -> 
         settings = make_settings(plan, simulator, urls=servers.urls, folder=folder)
         settings.data_dir.mkdir(parents=True)
         ensure_api_key(settings)
-        with contextlib.closing(Farm(settings, folder=folder)) as farm:
+        with contextlib.closing(Farm(settings, folder=folder, pushes_singly=plan.pushes_singly)) as farm:
             farm.tend()
             _wait_for_api(settings)
             assault = Assault(plan, farm, simulator=simulator, servers=servers, watch=watch)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
+from uuid import uuid4
 
 import requests
 import urllib3
@@ -53,7 +54,7 @@ _HINTS = {
 
 class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
     """One connection to the API at `url`. It adds the `key` and `headers` to each request and repeats none; the caller
-    decides.
+    decides. Each POST has an Idempotency-Key.
 
     `url` may contain a user and password; the attribute `url` and messages omit them. `ca_file` replaces the public
     certificate authorities.
@@ -81,9 +82,14 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
         """GET `/v1/<path>`, with its parts quoted. Raises `Declined` or `ServiceAway`."""
         return self._ask("GET", path, params=query)
 
-    def post(self, *path: str, body: Json | None = None, seconds: float = READ_SECONDS) -> Json:
-        """POST in the same way. Raises `AnswerLost` if the request may have been carried out."""
-        return self._ask("POST", path, body=body, seconds=seconds)
+    def post(
+        self, *path: str, body: Json | None = None, seconds: float = READ_SECONDS, once: str | None = None
+    ) -> Json:
+        """POST in the same way. Raises `AnswerLost` if the request may have been carried out.
+
+        A request that is repeated with the same `once` makes nothing twice, and gets the first answer.
+        """
+        return self._ask("POST", path, body=body, seconds=seconds, headers={"Idempotency-Key": once or make_once()})
 
     def upload(self, content: bytes, *, content_type: str) -> Json:
         """POST a file. Raises the same errors as `post`. Repeating it changes nothing."""
@@ -119,9 +125,9 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
     def _ask(self, method: str, path: Sequence[str], *, seconds: float = READ_SECONDS, **request: Any) -> Json:
         address = "".join(f"/{quote(part, safe='')}" for part in ("v1", *path))
         answer = self._send(method, address, seconds=seconds, **request)
-        if (
-            method != "GET" and answer.status_code in _AWAY
-        ):  # a proxy, or our own API, may say so after the work is done
+        # A proxy, or our own API, may say so after the work is done. A repetition may overtake the first request.
+        is_in_progress = answer.status_code == requests.codes.conflict and "Retry-After" in answer.headers
+        if method != "GET" and (answer.status_code in _AWAY or is_in_progress):
             raise AnswerLost(str(_error_of(answer, self.url)), hint=_UNSURE)
         if not answer.ok:
             raise _error_of(answer, self.url)
@@ -155,6 +161,11 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
             f"the API at {self.url} gave no answer: it may have carried out the request",
             hint=_UNSURE,
         )
+
+
+def make_once() -> str:
+    """Return a new key for a request that may be repeated."""
+    return f'"{uuid4()}"'
 
 
 def open_api(settings: Settings | None = None) -> ApiClient:

@@ -6,6 +6,7 @@
     │   ├── NotFound      there is no such thing (HTTP 404)
     │   │   └── Gone      it was removed on purpose (HTTP 410)
     │   ├── Conflict      it exists already, or its state does not allow this (HTTP 409)
+    │   │   └── InProgress  the same request is being carried out (HTTP 409)
     │   ├── Unauthenticated  no key, or one that is not accepted (HTTP 401)
     │   └── Forbidden     the key has no scope for this (HTTP 403)
     ├── Transient         try again later
@@ -69,6 +70,10 @@ class Gone(NotFound):
 
 class Conflict(Refused):
     """It exists already, or its state does not allow the request."""
+
+
+class InProgress(Conflict):
+    """The same request is being carried out. Its answer will be there in a moment."""
 
 
 class Unauthenticated(Refused):

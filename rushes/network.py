@@ -5,6 +5,7 @@ import http.client
 import socket
 import ssl
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -78,3 +79,13 @@ def open_tunnel(sock: socket.socket, place: str, *, proxy: SplitResult) -> None:
         answer.begin()
         if answer.status != http.client.OK:
             raise ConnectionError(f"the proxy (HTTPS_PROXY) answered {answer.status} and does not connect to {place}")
+
+
+def check_networks(words: str) -> str:
+    """Return a list of addresses and networks, such as `10.0.0.7, 10.1.0.0/16`. Raises `ValueError`."""
+    try:
+        for each in filter(None, (word.strip() for word in words.split(","))):
+            ip_network(each)
+    except ValueError as error:
+        raise ValueError(f"must be IP addresses and networks, separated by commas: {error}") from None
+    return words

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rushes.errors import InvalidInput, Problem
-from rushes.network import trust_authorities
+from rushes.network import check_networks, trust_authorities
 
 SERVICES_FILE = "services.env"
 """`rushes up` writes the addresses of its servers to this file in the data folder. The environment overrides it."""
@@ -136,6 +136,8 @@ class Settings(BaseSettings):
     api_key: ApiKey | None = None
     api_headers: Annotated[SecretStr, AfterValidator(_check_headers)] = SecretStr("")
     public_url: BareUrl | None = None
+    api_base: BareUrl | None = None
+    trusted_proxies: Annotated[str, AfterValidator(check_networks)] = ""
     webhooks_trusted: Literal["auto", "never"] = "auto"
 
     slots: int = Field(default=2, ge=1, le=100_000)

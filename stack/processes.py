@@ -27,7 +27,7 @@ _PROVIDER_KEY = "WAVESPEED_API_KEY"
 def api_command(*, host: str, port: int) -> list[str]:
     """The HTTP API, as one process; run any number of them behind a load balancer."""
     address = ["--host", host, "--port", str(port)]
-    return ["uvicorn", "--factory", "api.app:create_app", *address, "--no-access-log"]
+    return ["uvicorn", "--factory", "api.app:create_app", *address, "--no-access-log", "--no-proxy-headers"]
 
 
 def step_worker_command(settings: Settings, *, number: int = 1) -> list[str]:

@@ -78,7 +78,7 @@ def _create_logs() -> None:
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("status", sa.BigInteger(), nullable=True),
-        sa.Column("answer", postgresql.JSONB(), nullable=True),
+        sa.Column("body", sa.Text(), nullable=True),
         sa.Column("location", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "key", name=op.f("pk_idempotent_request")),

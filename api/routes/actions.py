@@ -1,5 +1,6 @@
 """Actions: one change to every job that meets a filter, with progress and a result per job."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 from api import examples
 from api.access import CallerDep
 from api.deps import ActionBody, ActionId, RuntimeDep
+from api.idempotency import Made, OnceDep
 from api.openapi import BODY_ERRORS, answers, shows, takes
 from api.schemas.actions import (
     ActionItemPage,
@@ -17,6 +19,7 @@ from api.schemas.actions import (
     ItemsAsked,
     NewAction,
 )
+from models.db.session import Sessions
 from rushes.access.callers import CHANGE, READ
 from rushes.jobs.actions import abort_action, get_action, list_actions, list_items, request_action
 from rushes.jobs.choosing import choose_jobs
@@ -55,7 +58,7 @@ ACTION: examples.Json = {
 }
 ACTION_PAGE: examples.Json = {"items": [ACTION], "next_cursor": None}
 ACTION_ITEMS: examples.Json = {
-    "items": [{"job_id": examples.JOB_ID, "outcome": "queued", "message": None}],
+    "items": [{"job_id": examples.JOB_ID, "client_ref": None, "outcome": "queued", "message": None}],
     "next_cursor": None,
 }
 
@@ -63,6 +66,7 @@ ACTION_ITEMS: examples.Json = {
 @router.post(
     "",
     summary="Change many jobs",
+    response_model=ActionView,
     **answers(
         CHANGE,
         202,
@@ -73,24 +77,26 @@ ACTION_ITEMS: examples.Json = {
     ),
     openapi_extra=takes(NewAction, retry_by_code=NEW_ACTION, new_priority=NEW_PRIORITY),
 )
-def request(new: ActionBody, runtime: RuntimeDep, caller: CallerDep, response: Response) -> ActionView:
+def request(new: ActionBody, once: OnceDep) -> Response:
     """Retry, cancel, pause, resume, reprioritise or recheck every job that meets the filter, or delete a batch.
 
     The filter is resolved now: jobs that are pushed later, or fail later, do not meet it. 100,000 jobs take less than a
     minute. If the leader dies, the next one goes on, and no job is changed twice. A job that has left the filter before
     its turn stays as it is. A job that cannot be changed is `refused`, with the reason in its item.
     """
-    action = request_action(
-        runtime.sessions,
-        new.kind,
-        lambda session: choose_jobs(session, new.filter, caller),
-        caller=caller,
-        arguments=new.list_arguments(),
-        dry_run=new.dry_run,
-    )
-    runtime.waker.wake()
-    response.status_code = 200 if new.dry_run else 202
-    return ActionView.model_validate(action)
+
+    def make(sessions: Sessions) -> Made:
+        action = request_action(
+            sessions,
+            new.kind,
+            lambda session: choose_jobs(session, new.filter, once.caller),
+            caller=once.caller,
+            arguments=new.list_arguments(),
+            dry_run=new.dry_run,
+        )
+        return Made(ActionView.model_validate(action), 200 if new.dry_run else 202)
+
+    return (replace(once, key=None) if new.dry_run else once).answer(make)
 
 
 @router.get("", summary="List actions", **answers(READ, 200, "A page of actions.", ACTION_PAGE, 422))

@@ -6,13 +6,15 @@ from fastapi import APIRouter, Query, Response
 
 from api import examples
 from api.access import CallerDep
-from api.deps import BatchBody, BatchId, JobsBody, LinksDep, PruneBody, RuntimeDep
+from api.deps import BatchBody, BatchId, JobsBody, PruneBody, RuntimeDep
+from api.idempotency import Made, OnceDep
 from api.openapi import BODY_ERRORS, answers, shows, takes
 from api.schemas.batches import BatchDetails, BatchesAsked, BatchPage, BatchPushed, Price
 from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.orders import BatchOrder, JobsToPrice
 from api.schemas.pruning import PruneAsked, PruneResult
 from api.schemas.values import TimeLeftEstimate
+from models.db.session import Sessions
 from models.transitions.jobs import NewBatch
 from rushes.access.callers import CHANGE, OPERATE, PUSH, READ
 from rushes.artifacts.naming import find_folder
@@ -40,6 +42,7 @@ def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
 @router.post(
     "/batches",
     summary="Push a batch",
+    response_model=BatchPushed,
     **answers(
         PUSH,
         201,
@@ -50,27 +53,28 @@ def estimate(new: JobsBody, runtime: RuntimeDep) -> Price:
     ),
     openapi_extra=takes(BatchOrder, two_jobs=examples.NEW_BATCH, to_have_ended_by_a_time=examples.URGENT_BATCH),
 )
-def push(*, new: BatchBody, runtime: RuntimeDep, links: LinksDep, caller: CallerDep, response: Response) -> BatchPushed:
+def push(*, new: BatchBody, once: OnceDep) -> Response:
     """Store up to 100,000 jobs under a name, all of them or none. A name that is taken is refused with 409.
 
-    `on_repeat` makes a push safe to repeat after a broken connection: the batch that holds these jobs is returned with
-    200 and `repeated`, and nothing is bought again.
+    An `Idempotency-Key` makes a push safe to repeat after a broken connection. `on_repeat` also recognises jobs that
+    another request has pushed: the batch that holds them is returned with 200 and `repeated`, and nothing is bought
+    again.
     """
-    limit = runtime.settings.max_batch_jobs
+    caller, links = once.caller, once.links
+    limit, forecaster = once.runtime.settings.max_batch_jobs, once.runtime.forecaster
     batch = NewBatch(caller.tenant_id, new.name, new.finish_by)
-    pushed = push_batch(runtime.sessions, batch, new.jobs, max_jobs=limit, on_repeat=new.on_repeat)
-    response.headers["Location"] = links.batch(pushed.batch.name)
-    warnings = pushed.checked.warnings
-    if pushed.is_repeat:
-        response.status_code = 200
-        view = get_batch(runtime.sessions, pushed.batch.id, forecaster=runtime.forecaster)
-    else:
-        runtime.waker.wake()
-        cost = pushed.checked.cost
-        view = view_pushed_batch(
-            runtime.sessions, pushed.batch, tenant=caller.tenant, cost=cost, forecaster=runtime.forecaster
-        )
-    return BatchPushed.of(view, warnings=warnings, repeated=pushed.is_repeat)
+
+    def make(sessions: Sessions) -> Made:
+        pushed = push_batch(sessions, batch, new.jobs, max_jobs=limit, on_repeat=new.on_repeat)
+        if pushed.is_repeat:
+            view = get_batch(sessions, pushed.batch.id, forecaster=forecaster)
+        else:
+            cost = pushed.checked.cost
+            view = view_pushed_batch(sessions, pushed.batch, tenant=caller.tenant, cost=cost, forecaster=forecaster)
+        shown = BatchPushed.of(view, warnings=pushed.checked.warnings, repeated=pushed.is_repeat)
+        return Made(shown, 200 if pushed.is_repeat else 201, links.batch(pushed.batch.name))
+
+    return once.answer(make)
 
 
 @router.get("/batches", summary="List batches", **answers(READ, 200, "A page of batches.", examples.BATCH_PAGE, 422))

@@ -8,13 +8,15 @@ from fastapi import APIRouter, Query, Response
 from api import examples
 from api.access import CallerDep
 from api.deps import JobBody, JobId, LinksDep, RetryBody, RuntimeDep
-from api.openapi import BODY_ERRORS, answers, takes
+from api.idempotency import Made, OnceDep
+from api.openapi import BODY_ERRORS, answers, shows, takes
 from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.jobs import JobCancelled, JobDetails, JobListed, JobPage, JobPushed, JobRetried, JobsAsked
-from api.schemas.orders import RetryAsked
+from api.schemas.orders import RetryAsked, SingleJobOrder
+from models.db.session import Sessions
 from rushes.access.callers import CHANGE, PUSH, READ
 from rushes.jobs.choosing import choose_jobs
-from rushes.jobs.pushing import JobOrder, cancel_job, push_job
+from rushes.jobs.pushing import cancel_job, push_job
 from rushes.jobs.rechecks import recheck_job
 from rushes.jobs.retry import retry_job
 from rushes.jobs.views import JobView, get_job, list_events, list_jobs
@@ -25,19 +27,33 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 @router.post(
     "",
     summary="Push a job",
-    **answers(PUSH, 201, "The job is stored and will be rendered.", examples.PUSHED_JOB, *BODY_ERRORS),
-    openapi_extra=takes(JobOrder, text_to_video=examples.NEW_JOB, image_to_video=examples.NEW_IMAGE_JOB),
+    response_model=JobPushed,
+    **answers(
+        PUSH,
+        201,
+        "The job is stored and will be rendered.",
+        examples.PUSHED_JOB,
+        *(*BODY_ERRORS, 409),
+        also={200: {"model": JobPushed, **shows("A job with this `client_ref` exists.", examples.PUSHED_JOB)}},
+    ),
+    openapi_extra=takes(SingleJobOrder, text_to_video=examples.NEW_JOB, image_to_video=examples.NEW_IMAGE_JOB),
 )
-def push(*, new: JobBody, runtime: RuntimeDep, links: LinksDep, caller: CallerDep, response: Response) -> JobPushed:
+def push(*, new: JobBody, once: OnceDep) -> Response:
     """Store one job. The job is durable once this is answered with 201.
 
-    Omitted parameters get the catalogue's defaults, so `input` in the answer is the input that will be sent. After a
-    503 or a broken connection the job may still have been stored: check before you push it again.
+    Omitted parameters get the catalogue's defaults, so `input` in the answer is the input that will be sent. With an
+    `Idempotency-Key`, the push is safe to repeat after a 503 or a broken connection. `on_conflict` also finds a job
+    that another request has pushed.
     """
-    job, warnings = push_job(runtime.sessions, new, tenant_id=caller.tenant_id)
-    runtime.waker.wake()
-    response.headers["Location"] = links.job(job.id)
-    return JobPushed.of(JobView(job, tenant=caller.tenant), links, warnings=warnings)
+    caller, links = once.caller, once.links
+
+    def make(sessions: Sessions) -> Made:
+        returns_same = new.on_conflict == "return"
+        job, warnings, is_same = push_job(sessions, new, tenant_id=caller.tenant_id, returns_same=returns_same)
+        view = get_job(sessions, job.id) if is_same else JobView(job, tenant=caller.tenant)
+        return Made(JobPushed.of(view, links, warnings=warnings), 200 if is_same else 201, links.job(job.id))
+
+    return once.answer(make)
 
 
 @router.get("", summary="List jobs", **answers(READ, 200, "A page of jobs.", examples.JOB_PAGE, 404, 422))

@@ -66,6 +66,7 @@ class ActionItemView(Shown):
     """What an action did to one job."""
 
     job_id: UUID
+    client_ref: str | None = Field(description="The job's.")
     outcome: str = Field(description="The job's new state, `requested` for a cancellation, the kind, or `refused`.")
     message: str | None = Field(description="Why it was refused.")
 

@@ -40,6 +40,7 @@ class FailureSample(Shown):
     id: UUID
     batch: str | None
     number: int | None = Field(description="Position in the batch, from 1.")
+    client_ref: str | None
 
 
 class FailureGroupSeen(Shown):

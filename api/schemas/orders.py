@@ -1,13 +1,31 @@
 """Requests for several jobs, and the stored files that jobs refer to."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, ValidationInfo, field_validator
 
 from api.schemas.values import Body, Shown
 from models.transitions.uploads import KeptUpload
 from rushes.catalog import REFERENCE
 from rushes.jobs.pushing import JobOrder, OnRepeat
+
+
+class SingleJobOrder(JobOrder):
+    """One job to push."""
+
+    on_conflict: Annotated[
+        Literal["return"] | None,
+        Field(
+            description="`return`: if a job has this `client_ref`, return the newest one with 200; nothing is stored."
+        ),
+    ] = None
+
+    @field_validator("on_conflict")
+    @classmethod
+    def _need_reference(cls, given: str | None, info: ValidationInfo) -> str | None:
+        if given and info.data.get("client_ref") is None:
+            raise ValueError("needs a client_ref")
+        return given
 
 
 class NewJobs(Body):

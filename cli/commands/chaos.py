@@ -19,7 +19,8 @@ MinutesOption = Annotated[
     typer.Option(min=0.1, max=1440, help="How long to inject faults. If omitted, it depends on the number of jobs."),
 ]
 ScenarioOption = Annotated[
-    str, typer.Option(help="Kinds of faults: everything, processes, provider, lost-answers, restore or outputs.")
+    str,
+    typer.Option(help="Kinds of faults: everything, processes, provider, lost-answers, restore, outputs or pushes."),
 ]
 DatabaseOption = Annotated[
     str | None, typer.Option(metavar="URL", help="Your own Postgres server. A database is created there and dropped.")

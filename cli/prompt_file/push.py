@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from cli.api_client import PUSH_SECONDS, AnswerLost, ApiClient, Declined
+from cli.api_client import PUSH_SECONDS, AnswerLost, ApiClient, Declined, make_once
 from cli.output import name_for, note, print_errors, show_seconds
 from cli.prompt_file.jobs import Fill, Prepared, prepare_jobs
 from cli.prompt_file.parse import STDIN, ReadOptions, read_prompt_file
@@ -97,11 +97,11 @@ def push_batch(
 
 
 def _push_until_answered(client: ApiClient, body: dict[str, Any], *, repeat: str) -> dict[str, Any]:
-    pauses = iter(PAUSES_SECONDS)
+    pauses, once = iter(PAUSES_SECONDS), make_once()
     is_lost = False
     while True:
         try:
-            return client.post("batches", body=body, seconds=PUSH_SECONDS)
+            return client.post("batches", body=body, seconds=PUSH_SECONDS, once=once)
         except ServiceAway as error:
             is_lost = is_lost or isinstance(error, AnswerLost)
             pause = next(pauses, None)

@@ -17,14 +17,18 @@ from models.db.errors import DatabaseAway, describe_failure, discard_unusable, i
 
 WAKE_CHANNEL = "rushes_dispatch"
 
-Sessions = sessionmaker[Session]
+Sessions = sessionmaker[Session] | Session
+"""A source of sessions. A session stands for itself: whoever uses it joins the transaction that it is in."""
 
 IDLE_SECONDS = 60.0
 RESERVED = "reserved"
 
 _DRIVER = "postgresql+psycopg"
 _AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
-_SERVER_SIDE_LIMITS = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s"
+LOCK_TIMEOUT = "10s"
+_SERVER_SIDE_LIMITS = (
+    f"-c statement_timeout=30s -c lock_timeout={LOCK_TIMEOUT} -c idle_in_transaction_session_timeout=30s"
+)
 
 
 def driver_url(url: str) -> str:
@@ -128,7 +132,13 @@ def take_migration_lock(connection: Connection) -> None:
 
 @contextmanager
 def transaction(sessions: Sessions) -> Iterator[Session]:
-    """One transaction, committed at the end. Raises `DatabaseAway` if Postgres cannot be reached."""
+    """One transaction, committed at the end. Raises `DatabaseAway` if Postgres cannot be reached.
+
+    A given session stays in its transaction, which whoever began it commits.
+    """
+    if isinstance(sessions, Session):
+        yield sessions
+        return
     try:
         with sessions.begin() as session:
             yield session
@@ -143,8 +153,11 @@ def one_statement(sessions: Sessions) -> Iterator[Session]:
     """For one statement, which commits itself: one round trip instead of three. Raises as `transaction` does.
 
     The statement is committed when it returns. A later error in the block does not undo it. The same holds for each of
-    several statements that need not see the same moment.
+    several statements that need not see the same moment. A given session stays in its transaction.
     """
+    if isinstance(sessions, Session):
+        yield sessions
+        return
     try:
         with sessions() as session:
             session.connection(execution_options=_AUTOCOMMIT)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -10,6 +11,15 @@ from sqlalchemy.orm import Session
 from models.queries.job_filter import JobFilter
 from models.tables.action import Action, ActionItem, ActionState
 from models.tables.job import Job
+
+
+class ActionResult(NamedTuple):
+    """What an action did to one job."""
+
+    job_id: UUID
+    outcome: str
+    message: str | None
+    client_ref: str | None  # the job's, unless the job was removed
 
 
 def count_matches(session: Session, chosen: JobFilter) -> tuple[int, Decimal]:
@@ -42,9 +52,11 @@ def list_actions(
 
 def list_items(
     session: Session, action_id: UUID, *, outcome: str | None, limit: int, after: UUID | None = None
-) -> Sequence[ActionItem]:
+) -> list[ActionResult]:
     """What an action did to each job that it has reached, in the order of their ids."""
-    query = select(ActionItem).where(ActionItem.action_id == action_id, ActionItem.job_id > (after or UUID(int=0)))
+    shown = (ActionItem.job_id, ActionItem.outcome, ActionItem.message, Job.client_ref)
+    query = select(*shown).outerjoin(Job, Job.id == ActionItem.job_id)
+    query = query.where(ActionItem.action_id == action_id, ActionItem.job_id > (after or UUID(int=0)))
     if outcome is not None:
         query = query.where(ActionItem.outcome == outcome)
-    return session.scalars(query.order_by(ActionItem.job_id).limit(limit)).all()
+    return [ActionResult(*row) for row in session.execute(query.order_by(ActionItem.job_id).limit(limit))]

@@ -42,6 +42,7 @@ class FailedJob(NamedTuple):
     id: UUID
     batch: str | None
     number: int | None
+    client_ref: str | None
     video_model: str
     price: Decimal
     code: str
@@ -151,8 +152,10 @@ def _direct(keys: Iterable[InstrumentedAttribute[Any]], is_descending: bool) -> 
 def list_failed(session: Session, chosen: JobFilter, *, limit: int) -> list[FailedJob]:
     """The chosen jobs that have failed, the last one first."""
     paid = select(func.coalesce(func.sum(Prediction.price), 0)).where(Prediction.job_id == Job.id, text(SPENT))
-    shown = (Job.id, Batch.name, Job.number, Job.video_model, Job.price, Job.error_code, Job.error_message)
-    query = select(*shown, Job.ended_at, paid.scalar_subquery()).outerjoin(Batch, Batch.id == Job.batch_id)
+    shown = (Job.id, Batch.name, Job.number, Job.client_ref, Job.video_model, Job.price, Job.error_code)
+    query = select(*shown, Job.error_message, Job.ended_at, paid.scalar_subquery()).outerjoin(
+        Batch, Batch.id == Job.batch_id
+    )
     query = query.where(Job.state == JobState.FAILED.value, Job.ended_at.is_not(None), *chosen.find_conditions())
     rows: Iterable[Any] = session.execute(query.order_by(Job.ended_at.desc(), Job.id.desc()).limit(limit))
     return [FailedJob(*row) for row in rows]

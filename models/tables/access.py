@@ -63,7 +63,7 @@ class IdempotentRequest(Base):
     key: Mapped[str] = mapped_column(primary_key=True)  # as the caller chose it
     digest: Mapped[str]  # SHA-256 of method, path and body
     status: Mapped[int | None]  # null only inside the transaction that carries out the request
-    answer: Mapped[dict[str, Any] | None]
+    body: Mapped[str | None]  # of the answer, as JSON, without what must not be stored
     location: Mapped[str | None]  # the answer's header
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
 

@@ -18,7 +18,7 @@ from models.transitions import (
     submitting,
     uploads,
 )
-from models.transitions.access import audit_log, keys
+from models.transitions.access import answered, audit_log, keys
 from models.transitions.reconciling import pauses, purchases, runs
 from models.transitions.storing import claims, output_host, steps, unverified
 from models.transitions.watching import finished_renders, lists, renders, retention
@@ -27,6 +27,7 @@ __all__ = [
     "accounts",
     "actions",
     "admission",
+    "answered",
     "audit_log",
     "claims",
     "finished_renders",

@@ -16,10 +16,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, statement
+from models.lifecycle import JobState
 from models.tables.base import new_id
 from models.tables.batch import Batch
 from models.tables.job import Job
-from models.transitions.history import BY, append_event, change, log
+from models.transitions.history import BY, change, log
 from models.transitions.submitting import withdraw_submits
 from models.transitions.uploads import replace_uses
 
@@ -70,22 +71,39 @@ def insert_batch(session: Session, new_batch: NewBatch, jobs: list[NewJob]) -> B
     return batch
 
 
+_INSERT_JOB = statement(f"""
+    WITH pushed AS (
+        INSERT INTO job (id, tenant_id, video_model, input, price, priority, max_attempts, client_ref, client_metadata,
+            file_stem, state)
+        VALUES (:id, :tenant_id, :video_model, :input, :price, :priority, :max_attempts, :client_ref, :client_metadata,
+            :file_stem, :state)
+        RETURNING id, due_at, created_at
+    ), {log("'job.pushed'", "pushed", job_id="id")}
+    SELECT due_at, created_at FROM pushed
+""")
+
+
 def insert_job(session: Session, new: NewJob, *, tenant_id: UUID) -> Job:
     """Store a job that belongs to no batch. Returns its row."""
-    columns = new._asdict()
+    columns = {**new._asdict(), "id": new_id(), "tenant_id": tenant_id, "state": JobState.QUEUED.value}
     uploads = columns.pop("uploads")
-    job = Job(id=new_id(), tenant_id=tenant_id, **columns)
-    session.add(job)
-    session.flush()
+    values = {name: as_json(value) if isinstance(value, dict) else value for name, value in columns.items()}
+    due_at, created_at = session.execute(_INSERT_JOB, values).one()
     if uploads:
-        replace_uses(session, job.id, uploads)
-    append_event(session, "job.pushed", {}, job_id=job.id)
-    return job
+        replace_uses(session, columns["id"], uploads)
+    return Job(**columns, due_at=due_at, created_at=created_at)
 
 
-_SAME_PUSH = statement("""
-    SELECT pg_advisory_xact_lock(hashtextextended(:digest, 0))
+_WAIT_FOR_SAME = statement("""
+    SELECT pg_advisory_xact_lock(hashtextextended(:words, 0))
 """)
+
+
+def find_same_job(session: Session, client_ref: str, *, tenant_id: UUID) -> Job | None:
+    """Find the tenant's newest job with this `client_ref`. Others who look for it wait for this transaction's end."""
+    session.execute(_WAIT_FOR_SAME, {"words": f"{tenant_id} {client_ref}"})
+    same = select(Job).where(Job.client_ref == client_ref, Job.tenant_id == tenant_id)
+    return session.scalars(same.order_by(Job.id.desc()).limit(1)).first()
 
 
 def find_same_push(session: Session, digest: str, *, tenant_id: UUID) -> Batch | None:
@@ -93,7 +111,7 @@ def find_same_push(session: Session, digest: str, *, tenant_id: UUID) -> Batch |
 
     Another push of them waits until this transaction has ended.
     """
-    session.execute(_SAME_PUSH, {"digest": digest})
+    session.execute(_WAIT_FOR_SAME, {"words": digest})
     same = select(Batch).where(Batch.digest == digest, Batch.tenant_id == tenant_id, Batch.deleted_at.is_(None))
     return session.scalars(same.order_by(Batch.id.desc()).limit(1)).first()
 

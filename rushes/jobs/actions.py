@@ -14,9 +14,10 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
-from models import Action, ActionItem, ActionKind, ActionState, Batch, JobState, queries, transitions
+from models import Action, ActionKind, ActionState, Batch, JobState, queries, transitions
 from models.db.session import Sessions, one_statement, transaction
 from models.lifecycle import is_ended
+from models.queries.actions import ActionResult
 from models.queries.job_filter import JobFilter
 from models.queries.job_lists import list_ids
 from rushes.access.callers import Caller
@@ -138,7 +139,7 @@ def list_actions(sessions: Sessions, caller: Caller, *, limit: int, before: UUID
 
 def list_items(
     sessions: Sessions, action_id: UUID, *, outcome: str | None, limit: int, after: UUID | None
-) -> Page[ActionItem, UUID]:
+) -> Page[ActionResult, UUID]:
     """List what an action did to each job. Raises `NotFound`."""
     with transaction(sessions) as session:
         _require_action(session, action_id)

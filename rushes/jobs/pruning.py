@@ -25,6 +25,7 @@ JOBS_AT_ONCE = 100
 FILES_AT_ONCE = COUNTED_AT_ONCE = 500
 BATCHES_AT_ONCE = 20
 UPLOADS_AT_ONCE = 20
+ANSWERS_AT_ONCE = 1_000
 PAUSE_SECONDS = 0.01
 RUN_SECONDS = 5.0
 """The longest run. The next one continues."""
@@ -116,11 +117,13 @@ def prune(
         with transaction(runtime.sessions) as session:
             unused = transitions.uploads.remove_unused(session, count=UPLOADS_AT_ONCE)
         with transaction(runtime.sessions) as session:
+            answers = transitions.answered.remove_old(session, count=ANSWERS_AT_ONCE)
+        with transaction(runtime.sessions) as session:
             counted = transitions.pruning.count_ended(session, count=COUNTED_AT_ONCE)
         rows = RemovedRows(*(sum(pair) for pair in zip(rows, removed or RemovedRows(), strict=True)))
         files, misplaced = files + gone, misplaced + len(found) - gone
         after = found[-1].artifact_id if found else after
-        done = not (marked or found or removed or unused or counted)
+        done = not (marked or found or removed or unused or answers or counted)
         if done or must_stop() or time.monotonic() > ends_at:
             return Pruned(*rows, batches=batches, files=files, misplaced=misplaced, done=done)
         time.sleep(PAUSE_SECONDS)

@@ -174,15 +174,25 @@ def take_files(order: JobOrder) -> tuple[JobOrder, Files]:
     return order.model_copy(update={"input": values}), files
 
 
-def push_job(sessions: Sessions, order: JobOrder, *, tenant_id: UUID) -> tuple[Job, tuple[str, ...]]:
-    """Store one job of a tenant. Returns its row and warnings. Once this returns, the job is durable."""
+def push_job(
+    sessions: Sessions, order: JobOrder, *, tenant_id: UUID, returns_same: bool = False
+) -> tuple[Job, tuple[str, ...], bool]:
+    """Store one job of a tenant. Once this returns, the job is durable.
+
+    With `returns_same`, a job with the same `client_ref` is returned instead. Returns the row, warnings, and whether it
+    is an earlier one.
+    """
     slim, files = take_files(order)
     new, warnings = check_order(slim)
     with transaction(sessions) as session:
+        if returns_same and new.client_ref is not None:
+            same = transitions.jobs.find_same_job(session, new.client_ref, tenant_id=tenant_id)
+            if same is not None:
+                return same, (), True
         if new.uploads:
             keep_files(session, [new], files, tenant_id=tenant_id, prefix="")
         (stem,) = choose_stems([new.client_ref])
-        return transitions.jobs.insert_job(session, new._replace(file_stem=stem), tenant_id=tenant_id), warnings
+        return transitions.jobs.insert_job(session, new._replace(file_stem=stem), tenant_id=tenant_id), warnings, False
 
 
 def push_batch(

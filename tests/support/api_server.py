@@ -59,7 +59,7 @@ def serve_api(database_url: str, data_dir: Path, **settings: Any) -> Iterator[Ap
     """An API on a free port for as long as the block lasts."""
     app = create_app(Settings(database_url=database_url, data_dir=data_dir, **settings))
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -114,6 +114,7 @@ def test_a_text_that_is_no_number_of_seconds_is_refused_by_name(
         ("RUSHES_URL", "http://127.0.0.1:80000", "http:// or https://"),
         ("RUSHES_URL", "http://[::1", "http:// or https://"),
         ("RUSHES_PUBLIC_URL", "rushes.example", "http:// or https://"),
+        ("RUSHES_API_BASE", "rushes.example", "http:// or https://"),
         ("RUSHES_ARTIFACTS_URL", "/srv/videos", "file://"),
         ("RUSHES_ARTIFACTS_URL", "s3://videos", "file://"),
     ],
@@ -192,6 +193,11 @@ def test_slashes_around_the_prefix_of_flower_do_not_matter(spelled: str, environ
 @pytest.mark.parametrize("wrong", ["/a b", "https://h/flower", "/flower?x", "//flower"])
 def test_a_prefix_of_flower_that_is_no_path_is_refused(wrong: str, environment: pytest.MonkeyPatch) -> None:
     assert list(refusals_of({"RUSHES_FLOWER_URL_PREFIX": wrong}, environment)) == ["RUSHES_FLOWER_URL_PREFIX"]
+
+
+@pytest.mark.parametrize("wrong", ["proxy.example", "10.0.0.0/33", "10.0.0.7, *", "10.0.0.7/8"])
+def test_a_trusted_proxy_is_an_address_or_a_network(wrong: str, environment: pytest.MonkeyPatch) -> None:
+    assert set(refusals_of({"RUSHES_TRUSTED_PROXIES": wrong}, environment)) == {"RUSHES_TRUSTED_PROXIES"}
 
 
 @pytest.mark.parametrize("wrong", ["https://u@h", "https://u:hush@h", "https://h/?a=b", "https://h/#a"])

@@ -17,6 +17,7 @@ def fail(api: Api) -> None:
         for number in range(1, 5):
             message, more = f"task 8f{number}0aa11 failed after {number} s", {"batch_id": batch, "number": number}
             ended_at = -number * rows.HOUR
+            more |= {"client_ref": f"R-{number}"}
             rows.add_job(session, "failed", error_code="provider", error_message=message, ended_at=ended_at, **more)
         for _ in range(2):
             job = rows.add_job(session, "failed", error_code="no_output", error_message=None, video_model="x/y")
@@ -33,6 +34,7 @@ def test_failed_jobs_are_grouped_with_count_cost_and_samples(api: Api) -> None:
     assert (provider["spent"], provider["price"], provider["models"]) == ("0.0000", "1.4400", ["ltx-2-pro"])
     assert provider["first_at"] < provider["last_at"]
     assert [(each["batch"], each["number"]) for each in provider["samples"]] == [("pilot", n) for n in (1, 2, 3, 4)]
+    assert provider["samples"][0]["client_ref"] == "R-1"
     assert (empty["message"], Decimal(empty["spent"]), empty["models"]) == ("", 1, ["x/y"])
 
 

@@ -12,6 +12,7 @@ from chaos.faults import (
     OWN_FAULTS,
     PROCESS_FAULTS,
     PROVIDER_FAULTS,
+    PUSH_FAULTS,
     RESTORE,
 )
 from chaos.plan import LAG_SECONDS, SCENARIOS, Plan, draw_plan
@@ -65,6 +66,13 @@ def test_servers_of_others_leave_the_rest_of_the_plan_as_it_is() -> None:
     assert elsewhere.pushes == everywhere.pushes
     assert set(elsewhere.faults) == {each for each in everywhere.faults if each.rule is not None or each.kind in kinds}
     assert len(elsewhere.faults) < len(everywhere.faults)
+
+
+def test_only_what_cuts_off_pushes_occurs_while_jobs_are_pushed_singly() -> None:
+    plans = [draw(seed, jobs=60, scenario="pushes") for seed in range(5)]
+    assert {each.kind for plan in plans for each in plan.faults} == set(PUSH_FAULTS)
+    assert all(plan.pushes_singly for plan in plans)
+    assert not draw(1).pushes_singly
 
 
 def test_lost_answers_are_one_in_ten_and_break_nothing_else() -> None:

@@ -4,6 +4,7 @@ import socket
 import time
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import pytest
 
@@ -119,6 +120,15 @@ def test_a_post_that_lost_its_answer_differs_from_one_that_was_not_sent() -> Non
         with pytest.raises(AnswerLost):
             client.post("batches", body={"name": "x"})
         assert len(stub.asked) == 1
+
+
+def test_each_post_has_a_key_of_its_own() -> None:
+    with serve_stub(Answer(200, {"a": 1})) as stub, ApiClient(stub.url) as client:
+        for _ in range(2):
+            client.post("jobs", body={})
+    keys = [asked.headers["Idempotency-Key"] for asked in stub.asked]
+    assert len(set(keys)) == 2
+    assert all(UUID(key.strip('"')) for key in keys)
 
 
 def test_an_invalid_url_is_no_traceback() -> None:

@@ -129,7 +129,15 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
-@pytest.mark.parametrize("lost", [Answer(drop=True), Answer(502, b"<html>"), problem(503, "the database is away")])
+LOST = [
+    Answer(drop=True),
+    Answer(502, b"<html>"),
+    problem(503, "the database is away"),
+    Answer(409, problem(409, "it is being carried out").body, {"Retry-After": "2"}),  # its own first request
+]
+
+
+@pytest.mark.parametrize("lost", LOST)
 def test_a_push_whose_answer_is_lost_is_repeated_and_buys_nothing_twice(
     run: Run, pauses: list[float], lost: Answer
 ) -> None:
@@ -138,6 +146,7 @@ def test_a_push_whose_answer_is_lost_is_repeated_and_buys_nothing_twice(
         code, out, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot")
     assert (code, pauses) == (0, [1, 2])
     assert [(asked.method, asked.body["on_repeat"]) for asked in stub.asked] == [("POST", "same_jobs")] * 3
+    assert len({asked.headers["idempotency-key"] for asked in stub.asked}) == 1
     assert "trying again in 1 s" in err
     assert "this file was pushed as pilot" in err
     assert "batch  pilot" in out
