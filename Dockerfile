@@ -20,6 +20,9 @@ COPY models ./models
 COPY rushes ./rushes
 COPY workers ./workers
 
+RUN printf '#!/bin/sh\nexec python -c "from cli.main import run; run()" "$@"\n' > /usr/local/bin/rushes \
+    && chmod 755 /usr/local/bin/rushes
+
 USER rushes
 ENV PYTHONPATH=/srv/rushes RUSHES_DATA_DIR=/var/lib/rushes RUSHES_LOG_JSON=true
 VOLUME ["/var/lib/rushes"]

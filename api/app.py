@@ -17,6 +17,7 @@ from api.errors import install_error_handlers
 from api.middleware import AccessLog, BoundedAnswers, TrustedProxies
 from api.openapi import TITLE, describe_api
 from api.routes import (
+    access,
     account,
     actions,
     batches,
@@ -26,7 +27,6 @@ from api.routes import (
     health,
     hooks,
     jobs,
-    me,
     unconfirmed,
     uploads,
 )
@@ -58,7 +58,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(AccessLog)
     app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)  # added last, so outermost
     install_error_handlers(app)
-    for module in (jobs, failures, files, batches, actions, uploads, unconfirmed, account, catalog, me, hooks, health):
+    ours = (jobs, failures, files, batches, actions, uploads, unconfirmed, account, catalog, access, hooks, health)
+    for module in ours:
         app.include_router(module.router)
     app.include_router(docs_router)
     describe_api(app, base=settings.api_base)

@@ -174,11 +174,14 @@ class Pusher:
         path, bodies = ("jobs", jobs) if self._pushes_singly else ("batches", [batch])
         with open_api(self._settings) as client:
             for body in bodies:
-                once = make_once()
-                while not self._try(client, path, body, once=once):
-                    self.counts["repeated"] += 1
-                    if self._closed.wait(PAUSE_SECONDS):
-                        return
+                self._push_until_stored(client, path, body)
+
+    def _push_until_stored(self, client: ApiClient, path: str, body: dict[str, Any]) -> None:
+        once = make_once()
+        while not self._try(client, path, body, once=once):
+            self.counts["repeated"] += 1
+            if self._closed.wait(PAUSE_SECONDS):
+                return
 
     def _try(self, client: ApiClient, path: str, body: dict[str, Any], *, once: str) -> bool:
         """Whether it is stored now. Raises `Declined` if it never will be."""

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import account, action, batch_actions, job, prediction, unconfirmed
+from cli.commands import account, action, batch_actions, job, key, prediction, tenant, unconfirmed
 from cli.commands.audit import audit
+from cli.commands.audit_log import audit_log
 from cli.commands.catalog import catalog
 from cli.commands.chaos import chaos
 from cli.commands.demo import demo
@@ -48,11 +49,14 @@ app.command()(failures)
 app.add_typer(unconfirmed.app, name="unconfirmed")
 app.add_typer(prediction.app, name="prediction")
 app.add_typer(account.app, name="account")
+app.add_typer(tenant.app, name="tenant")
+app.add_typer(key.app, name="key")
 app.command()(catalog)
 app.command()(up)
 app.command()(demo)
 app.command()(doctor)
 app.command()(audit)
+app.command("audit-log")(audit_log)
 app.command()(prune)
 app.command()(chaos)
 

@@ -1,15 +1,19 @@
 """Read, pause and resume the account, and let it back off."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models import queries, transitions
+from models import Account, queries, transitions
 from models.db.session import Sessions, transaction
 from models.queries.accounts.summary import AccountSummary
+from rushes.access.audit_log import recorded
+from rushes.access.callers import Caller
 from rushes.account_status import AccountStatus, Condition, find_account_status
 from rushes.errors import Conflict, NotFound, Transient
 from rushes.runtime import ACCOUNT, Runtime
@@ -21,6 +25,9 @@ from rushes.wavespeed.answers import (
     ProviderUnavailable,
     SubmitOutcomeUnknown,
 )
+
+_PAUSES = ("paused_reason", "person_paused_by")
+_WAITS = ("back_off_until", "check_back_off_until", "outputs_probe_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +44,33 @@ def get_account(sessions: Sessions) -> AccountView:
         return _get(session)
 
 
-def pause_account(sessions: Sessions, *, by: str) -> AccountView:
+def pause_account(sessions: Sessions, *, caller: Caller) -> AccountView:
     """Submit nothing until the account is resumed. Running renders are still watched and stored.
 
     Raises `Conflict` if a person has already paused it. A pause after a restore continues, and a person's pause remains
     after that one ends.
     """
-    with transaction(sessions) as session:
-        if not transitions.pauses.pause_account(session, _get_id(session), by=by):
+    with _change(sessions, caller, "account.pause", *_PAUSES) as (session, account_id):
+        if not transitions.pauses.pause_account(session, account_id, by=caller.by):
             raise Conflict("the account is paused already by a person")
         return _get(session)
 
 
-def resume_account(sessions: Sessions, *, by: str) -> AccountView:
+def resume_account(sessions: Sessions, *, caller: Caller) -> AccountView:
     """Submit again, even after a restore that left unknown predictions unexplained.
 
     Raises `Conflict` if the account is not paused.
     """
-    with transaction(sessions) as session:
-        if not transitions.pauses.resume_account(session, _get_id(session), by=by):
+    with _change(sessions, caller, "account.resume", *_PAUSES) as (session, account_id):
+        if not transitions.pauses.resume_account(session, account_id, by=caller.by):
             raise Conflict("the account is not paused")
         return _get(session)
 
 
-def accept_store(sessions: Sessions, *, by: str) -> AccountView:
+def accept_store(sessions: Sessions, *, caller: Caller) -> AccountView:
     """Let store workers use their current folder. Raises `Conflict` if no folder is recorded."""
-    with transaction(sessions) as session:
-        if not transitions.accounts.accept_store(session, _get_id(session), by=by):
+    with _change(sessions, caller, "account.accept_store", "store_marker") as (session, account_id):
+        if not transitions.accounts.accept_store(session, account_id, by=caller.by):
             raise Conflict("there is nothing to accept: no folder is recorded, so store workers use the current one")
         return _get(session)
 
@@ -78,15 +85,15 @@ def back_off(
     return delay
 
 
-def retry_account(sessions: Sessions, *, by: str) -> AccountView:
+def retry_account(sessions: Sessions, *, caller: Caller) -> AccountView:
     """End the account's waits after failures, and try now. For a person who has removed the cause.
 
     Raises `Conflict` if the account is paused: only `resume_account` ends a pause.
     """
-    with transaction(sessions) as session:
+    with _change(sessions, caller, "account.retry", *_WAITS) as (session, account_id):
         if _get(session).status.condition is Condition.PAUSED:
             raise Conflict("the account is paused: resume it first")
-        transitions.accounts.retry_account(session, _get_id(session), by=by)
+        transitions.accounts.retry_account(session, account_id, by=caller.by)
         return _get(session)
 
 
@@ -112,6 +119,15 @@ def end_failures(runtime: Runtime, account_id: UUID) -> None:
         is_back = transitions.accounts.clear_provider_failures(session, account_id)
     if is_back:
         runtime.waker.wake()
+
+
+@contextmanager
+def _change(sessions: Sessions, caller: Caller, action: str, *columns: str) -> Iterator[tuple[Session, UUID]]:
+    """A transaction for a person's change to the account, which is recorded with these columns."""
+    with transaction(sessions) as session:
+        account = session.get_one(Account, _get_id(session))
+        with recorded(session, caller, action, account, *columns):
+            yield session, account.id
 
 
 def _get(session: Session) -> AccountView:

@@ -26,7 +26,7 @@ def show(runtime: RuntimeDep) -> AccountSeen:
 )
 def pause(runtime: RuntimeDep, caller: CallerDep) -> AccountSeen:
     """Submit nothing until the account is resumed. Jobs are still accepted, and renders are watched and stored."""
-    return AccountSeen.of(accounts.pause_account(runtime.sessions, by=caller.by))
+    return AccountSeen.of(accounts.pause_account(runtime.sessions, caller=caller))
 
 
 @router.post(
@@ -41,7 +41,7 @@ def accept_store(runtime: RuntimeDep, caller: CallerDep) -> AccountSeen:
 
     If the volume is only not mounted, mount it instead: Rushes does not find the earlier videos in another folder.
     """
-    return AccountSeen.of(accounts.accept_store(runtime.sessions, by=caller.by))
+    return AccountSeen.of(accounts.accept_store(runtime.sessions, caller=caller))
 
 
 @router.post(
@@ -55,7 +55,7 @@ def resume(runtime: RuntimeDep, caller: CallerDep) -> AccountSeen:
     After a restore, call this only if the predictions named in `status.detail` belong to none of the jobs. If one of
     them does belong to a job, that job is bought a second time.
     """
-    seen = AccountSeen.of(accounts.resume_account(runtime.sessions, by=caller.by))
+    seen = AccountSeen.of(accounts.resume_account(runtime.sessions, caller=caller))
     runtime.waker.wake()
     return seen
 
@@ -70,6 +70,6 @@ def retry(runtime: RuntimeDep, caller: CallerDep) -> AccountSeen:
 
     Call this after you have topped up the account or replaced the key. A paused account is refused with 409.
     """
-    seen = AccountSeen.of(accounts.retry_account(runtime.sessions, by=caller.by))
+    seen = AccountSeen.of(accounts.retry_account(runtime.sessions, caller=caller))
     runtime.waker.wake()
     return seen

@@ -126,4 +126,5 @@ def show_items(action_id: ActionId, asked: Annotated[ItemsAsked, Query()], runti
 @router.post("/{action_id}/abort", summary="Abort an action", **answers(CHANGE, 200, "The action.", ACTION, 404, 422))
 def abort(action_id: ActionId, runtime: RuntimeDep, caller: CallerDep) -> ActionView:
     """Stop an action that runs. Jobs that it has changed stay changed. An action that has ended stays as it is."""
-    return ActionView.model_validate(abort_action(runtime.sessions, action_id, problem=f"{caller.by} aborted it"))
+    problem = f"{caller.by} aborted it"
+    return ActionView.model_validate(abort_action(runtime.sessions, action_id, problem=problem, caller=caller))

@@ -116,7 +116,7 @@ def delete(batch_id: BatchId, runtime: RuntimeDep, caller: CallerDep) -> BatchDe
     gone, and an hour after the deletion at the earliest. 409 if a job has not ended. Repeating the request changes
     nothing.
     """
-    deleted = BatchDetails.of(delete_batch(runtime.sessions, batch_id, by=caller.by))
+    deleted = BatchDetails.of(delete_batch(runtime.sessions, batch_id, caller=caller))
     runtime.waker.wake()
     return deleted
 
@@ -127,11 +127,11 @@ def delete(batch_id: BatchId, runtime: RuntimeDep, caller: CallerDep) -> BatchDe
     **answers(OPERATE, 200, "What was removed.", examples.PRUNED, *BODY_ERRORS),
     openapi_extra=takes(PruneAsked, older_than_ninety_days=examples.PRUNE),
 )
-def prune(asked: PruneBody, runtime: RuntimeDep) -> PruneResult:
+def prune(asked: PruneBody, runtime: RuntimeDep, caller: CallerDep) -> PruneResult:
     """Remove jobs that ended more than `older_than_days` ago, with their predictions, events and files.
 
     Jobs of a batch are removed once the whole batch is that old. Unverified files stay, and so do their jobs; a job
     with a purchase of which something may still come stays as well. One request works for about five seconds: repeat it
     until `done`. Totals of the account keep the removed predictions.
     """
-    return PruneResult.of(runtime, asked)
+    return PruneResult.of(runtime, asked, caller)

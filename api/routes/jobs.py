@@ -102,7 +102,7 @@ def cancel(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, caller: Calle
     A running render cannot be stopped at the provider and is paid for. Its file is stored, and the job then ends as
     `cancelled`. A job that has ended is refused with 409.
     """
-    outcome = cancel_job(runtime.sessions, job_id, by=caller.by)
+    outcome = cancel_job(runtime.sessions, job_id, caller=caller)
     runtime.waker.wake()
     return JobCancelled(outcome=outcome, job=JobDetails.of(get_job(runtime.sessions, job_id), links))
 
@@ -122,7 +122,7 @@ def retry(*, job_id: JobId, asked: RetryBody, runtime: RuntimeDep, links: LinksD
 
     The body may replace values of the input. Rushes checks them as in a push, and the history keeps the old ones.
     """
-    state = retry_job(runtime.sessions, job_id, asked.input if asked else None, by=caller.by)
+    state = retry_job(runtime.sessions, job_id, asked.input if asked else None, caller=caller)
     runtime.waker.wake()
     return JobRetried(state=state, job=JobDetails.of(get_job(runtime.sessions, job_id), links))
 
@@ -134,6 +134,6 @@ def retry(*, job_id: JobId, asked: RetryBody, runtime: RuntimeDep, links: LinksD
 )
 def recheck(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, caller: CallerDep) -> JobDetails:
     """Probe the job's unverified file again. If it passes, the job ends as `succeeded`. 409 if the job has none."""
-    recheck_job(runtime.sessions, job_id, by=caller.by)
+    recheck_job(runtime.sessions, job_id, caller=caller)
     runtime.waker.wake()
     return JobDetails.of(get_job(runtime.sessions, job_id), links)

@@ -44,7 +44,7 @@ def adopt(
         prediction_id,
         provider_id=asked.provider_id,
         watch_window=runtime.settings.watch_window,
-        by=caller.by,
+        caller=caller,
     )
     runtime.waker.wake()
     return JobDetails.of(get_job(runtime.sessions, job_id), links)
@@ -62,7 +62,7 @@ def dismiss(*, prediction_id: PredictionId, runtime: RuntimeDep, links: LinksDep
 
     If the provider did accept it, the job is paid for twice. Anything that is not `unconfirmed` is refused with 409.
     """
-    job_id = operator_decisions.dismiss_unconfirmed(runtime.sessions, prediction_id, by=caller.by)
+    job_id = operator_decisions.dismiss_unconfirmed(runtime.sessions, prediction_id, caller=caller)
     runtime.waker.wake()
     return JobDetails.of(get_job(runtime.sessions, job_id), links)
 
@@ -82,7 +82,7 @@ def abandon(
     otherwise it fails. Without `accept_double_cost` the request is refused with 422, which names the cost.
     """
     job_id = operator_decisions.abandon_prediction(
-        runtime.sessions, prediction_id, accept_double_cost=asked.accept_double_cost, by=caller.by
+        runtime.sessions, prediction_id, accept_double_cost=asked.accept_double_cost, caller=caller
     )
     runtime.waker.wake()
     return JobDetails.of(get_job(runtime.sessions, job_id), links)

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 
 from api.schemas.values import Body, Shown
+from rushes.access.callers import Caller
 from rushes.jobs.pruning import count_prunable, prune_older_than
 from rushes.runtime import Runtime
 
@@ -47,11 +48,11 @@ class PruneResult(BaseModel):
     done: bool = Field(description="Nothing is left to remove; false: repeat the request.")
 
     @classmethod
-    def of(cls, runtime: Runtime, asked: PruneAsked) -> Self:
+    def of(cls, runtime: Runtime, asked: PruneAsked, caller: Caller) -> Self:
         age = timedelta(days=asked.older_than_days)
         if asked.dry_run:
             counts = PrunableCounts.copy_from(count_prunable(runtime.sessions, age))
             return cls(removed=None, prunable=counts, misplaced=0, done=True)
-        pruned = prune_older_than(runtime, age)
+        pruned = prune_older_than(runtime, age, caller=caller)
         removed = RemovedCounts.copy_from(pruned)
         return cls(removed=removed, prunable=None, misplaced=pruned.misplaced, done=pruned.done)

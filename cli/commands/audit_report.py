@@ -21,7 +21,7 @@ def find_everything(*, files: bool) -> list[Finding]:
     # Commit every statement by itself: reading files takes long, and no transaction may be open meanwhile.
     sessions = open_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
     try:
-        _require_migrated(sessions)
+        require_migrated(sessions)
         with transaction(sessions) as session:
             findings = audit_rows(session)
             return [*findings, *audit_files(session, open_store(settings.get_artifacts_url()))] if files else findings
@@ -29,7 +29,8 @@ def find_everything(*, files: bool) -> list[Finding]:
         engine.dispose()
 
 
-def _require_migrated(sessions: Sessions) -> None:
+def require_migrated(sessions: Sessions) -> None:
+    """Raise `DatabaseAway`, or `CommandError` if the database is not migrated."""
     seen = check_readiness(sessions)
     if not seen.reachable:
         raise DatabaseAway(seen.problem or "the database does not answer")

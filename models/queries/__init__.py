@@ -13,13 +13,14 @@ from models.queries import (
     storing,
     waiting,
 )
-from models.queries.access import keys
+from models.queries.access import audit_log, keys
 from models.queries.accounts import status, summary
 from models.queries.watching import render_times, renders, webhooks
 
 __all__ = [
     "actions",
     "audit",
+    "audit_log",
     "dispatching",
     "forecasting",
     "health",

@@ -20,6 +20,7 @@ from models.lifecycle import is_ended
 from models.queries.actions import ActionResult
 from models.queries.job_filter import JobFilter
 from models.queries.job_lists import list_ids
+from rushes.access.audit_log import record
 from rushes.access.callers import Caller
 from rushes.catalog import is_data_url
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Refused
@@ -86,6 +87,8 @@ def request_action(
             action.state, action.changed, action.ended_at = ActionState.DONE.value, matched, datetime.now(UTC)
         transitions.actions.insert_action(session, action)
         session.refresh(action)
+        asked = {"kind": kind.value, "filter": action.chosen, "priority": arguments.get("priority"), "jobs": matched}
+        record(session, caller, "action.request", action.id, after=asked)
     return action
 
 
@@ -121,10 +124,15 @@ def get_action(sessions: Sessions, action_id: UUID) -> Action:
         return _require_action(session, action_id)
 
 
-def abort_action(sessions: Sessions, action_id: UUID, *, problem: str) -> Action:
-    """End an action that runs because of this problem. The jobs that it has reached stay changed. Raises `NotFound`."""
+def abort_action(sessions: Sessions, action_id: UUID, *, problem: str, caller: Caller | None = None) -> Action:
+    """End an action that runs because of this problem. The jobs that it has reached stay changed. Raises `NotFound`.
+
+    Without a caller, nobody has asked for it.
+    """
     with transaction(sessions) as session:
         action = _require_action(session, action_id)
+        if caller is not None and action.state == ActionState.RUNNING.value:
+            record(session, caller, "action.abort", action_id)
         transitions.actions.end_action(session, action_id, state=ActionState.ABORTED.value, problem=problem)
         session.refresh(action)
         return action

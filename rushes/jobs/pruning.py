@@ -12,10 +12,12 @@ from uuid import UUID
 
 import structlog
 
-from models import queries, transitions
+from models import Batch, queries, transitions
 from models.db.session import Sessions, transaction
 from models.queries.pruning import MarkedFile, Prunable
 from models.transitions.pruning import KEPT, RemovedRows
+from rushes.access.audit_log import record
+from rushes.access.callers import Caller
 from rushes.errors import Conflict, InvalidInput, Problem
 from rushes.jobs.batches import BatchView, get_batch
 from rushes.runtime import Runtime
@@ -64,9 +66,15 @@ def prune_by_settings(runtime: Runtime, *, must_stop: Callable[[], bool]) -> str
     return ", ".join(f"{name} {value}" for name, value in pruned._asdict().items())
 
 
-def prune_older_than(runtime: Runtime, age: timedelta) -> Pruned:
-    """Run for an age that a person gave. Raises `InvalidInput` if it is too short."""
-    return prune(runtime, Keep(rows=_check(age)))
+def prune_older_than(runtime: Runtime, age: timedelta, *, caller: Caller) -> Pruned:
+    """Run for an age that a person gave. Raises `InvalidInput` if it is too short.
+
+    The run is recorded before it begins, because it has many transactions, and may die after any of them.
+    """
+    keep = Keep(rows=_check(age))
+    with transaction(runtime.sessions) as session:
+        record(session, caller, "jobs.prune", "all", after={"older_than_days": age / timedelta(days=1)})
+    return prune(runtime, keep)
 
 
 def count_prunable(sessions: Sessions, age: timedelta) -> Prunable:
@@ -82,13 +90,16 @@ def _check(age: timedelta) -> timedelta:
     return age
 
 
-def delete_batch(sessions: Sessions, batch_id: UUID, *, by: str) -> BatchView:
+def delete_batch(sessions: Sessions, batch_id: UUID, *, caller: Caller) -> BatchView:
     """Mark an ended batch to be removed: its files at once, its rows once no prediction of it can turn up any more.
 
     Repeating it changes nothing. Raises `NotFound`, or `Conflict` if a job of it has not ended.
     """
     with transaction(sessions) as session:
-        deleted = transitions.pruning.delete_batch(session, batch_id, by=by)
+        deleted = transitions.pruning.delete_batch(session, batch_id, by=caller.by)
+        if deleted:
+            name = session.get_one(Batch, batch_id).name
+            record(session, caller, "batch.delete", batch_id, after={"batch": name})
     view = get_batch(sessions, batch_id)
     if not deleted and view.summary.deleted_at is None:
         left = view.summary.job_count - view.done

@@ -20,6 +20,8 @@ from models import Batch, Job, queries, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.jobs import NewBatch, NewJob
 from models.transitions.uploads import NewUpload
+from rushes.access.audit_log import recorded
+from rushes.access.callers import Caller
 from rushes.catalog import describe_unknown, find_uploads, find_video_model, is_data_url, normalise_input
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 from rushes.jobs.uploads import Files, keep_files, read_files
@@ -268,16 +270,18 @@ def _check_finish_by(finish_by: datetime, *, now: datetime) -> None:
         raise InvalidInput([Problem("finish_by", f"must be within {LONGEST_PROMISE.days} days")])
 
 
-def cancel_job(sessions: Sessions, job_id: UUID, *, by: str) -> str:
+def cancel_job(sessions: Sessions, job_id: UUID, *, caller: Caller) -> str:
     """Cancel a job. Returns `cancelled` if nothing was posted, or `requested`: then the render's outcome ends the job.
 
     There is no way to stop a render at the provider. Its video is kept.
     """
     with transaction(sessions) as session:
-        outcome = transitions.jobs.cancel_job(session, job_id, by=by)
-        if outcome is None:
-            job = require_job(session, job_id)
-            raise Conflict(f"job {job_id} has ended: it is {job.state}")
+        job = require_job(session, job_id)
+        with recorded(session, caller, "job.cancel", job, "state", "cancel_requested_at"):
+            outcome = transitions.jobs.cancel_job(session, job_id, by=caller.by)
+            if outcome is None:
+                session.refresh(job)
+                raise Conflict(f"job {job_id} has ended: it is {job.state}")
     return outcome
 
 

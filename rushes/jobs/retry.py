@@ -9,20 +9,24 @@ from sqlalchemy.orm import Session
 from models import Batch, Job, JobState, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.retries import NewInput
+from rushes.access.audit_log import recorded
+from rushes.access.callers import Caller
 from rushes.catalog import get_video_model
 from rushes.errors import Conflict, InvalidInput, Problem
 from rushes.jobs.pushing import JobOrder, check_order, require_job, take_files
 from rushes.jobs.uploads import keep_files
 
 
-def retry_job(sessions: Sessions, job_id: UUID, replaced: Mapping[str, Any] | None = None, *, by: str) -> str:
+def retry_job(sessions: Sessions, job_id: UUID, replaced: Mapping[str, Any] | None = None, *, caller: Caller) -> str:
     """Queue a failed or cancelled job again, or fetch its video if it is paid for. Returns the job's new state.
 
     `replaced` holds new values of its input, which are checked as in a push. Earlier predictions keep the input that
     they were sent with. Raises `InvalidInput`, `NotFound` or `Conflict`.
     """
     with transaction(sessions) as session:
-        return retry_in(session, job_id, replaced, by=by)
+        job = require_job(session, job_id)
+        with recorded(session, caller, "job.retry", job, "state", "max_attempts"):
+            return retry_in(session, job_id, replaced, by=caller.by)
 
 
 def retry_in(session: Session, job_id: UUID, replaced: Mapping[str, Any] | None, *, by: str) -> str:

@@ -11,7 +11,11 @@ from sqlalchemy.orm import Session
 from models import Prediction, PredictionState, queries, transitions
 from models.db.session import Sessions, transaction
 from models.queries.reconciling import UnconfirmedSubmission
+from rushes.access.audit_log import recorded
+from rushes.access.callers import Caller
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+
+_ADOPTED = ("state", "provider_id")
 
 
 def list_unconfirmed(sessions: Sessions) -> Sequence[UnconfirmedSubmission]:
@@ -21,7 +25,7 @@ def list_unconfirmed(sessions: Sessions) -> Sequence[UnconfirmedSubmission]:
 
 
 def adopt_unconfirmed(
-    sessions: Sessions, prediction_id: UUID, *, provider_id: str, watch_window: timedelta, by: str
+    sessions: Sessions, prediction_id: UUID, *, provider_id: str, watch_window: timedelta, caller: Caller
 ) -> UUID:
     """Assign a prediction to this unconfirmed submission, without a request to the provider; return its job.
 
@@ -29,29 +33,32 @@ def adopt_unconfirmed(
     """
     taken = Conflict(f"the provider's prediction {provider_id} belongs to another submission")
     try:
-        with transaction(sessions) as session:
-            job_id = _lock_unconfirmed(session, prediction_id).job_id
+        with (
+            transaction(sessions) as session,
+            recorded(session, caller, "prediction.adopt", _lock_unconfirmed(session, prediction_id), *_ADOPTED) as row,
+        ):
             if not transitions.purchases.adopt_unconfirmed(
-                session, prediction_id, provider_id=provider_id, watch_window=watch_window, by=by
+                session, prediction_id, provider_id=provider_id, watch_window=watch_window, by=caller.by
             ):
                 raise taken
     except IntegrityError as error:
         raise taken from error
-    return job_id
+    return row.job_id
 
 
-def dismiss_unconfirmed(sessions: Sessions, prediction_id: UUID, *, by: str) -> UUID:
+def dismiss_unconfirmed(sessions: Sessions, prediction_id: UUID, *, caller: Caller) -> UUID:
     """Record that nothing was bought, so that the job may be bought again; return the job.
 
     Raises `NotFound`, or `Conflict` if it is not unconfirmed.
     """
     with transaction(sessions) as session:
-        job_id = _lock_unconfirmed(session, prediction_id).job_id
-        transitions.purchases.dismiss_unconfirmed(session, prediction_id, by=by)
-    return job_id
+        prediction = _lock_unconfirmed(session, prediction_id)
+        with recorded(session, caller, "prediction.dismiss", prediction, "state"):
+            transitions.purchases.dismiss_unconfirmed(session, prediction_id, by=caller.by)
+    return prediction.job_id
 
 
-def abandon_prediction(sessions: Sessions, prediction_id: UUID, *, accept_double_cost: bool, by: str) -> UUID:
+def abandon_prediction(sessions: Sessions, prediction_id: UUID, *, accept_double_cost: bool, caller: Caller) -> UUID:
     """Give up a render that outlived its watch window; return its job, which is bought again if allowed.
 
     Raises `NotFound`; `Conflict` for any other prediction; and `InvalidInput`, which names the cost, if the cost is not
@@ -68,7 +75,8 @@ def abandon_prediction(sessions: Sessions, prediction_id: UUID, *, accept_double
             raise InvalidInput(
                 [Problem("accept_double_cost", f"{may_be_billed}, and one more attempt costs as much again")]
             )
-        transitions.purchases.abandon_prediction(session, prediction_id, by=by)
+        with recorded(session, caller, "prediction.abandon", prediction, "state"):
+            transitions.purchases.abandon_prediction(session, prediction_id, by=caller.by)
         return prediction.job_id
 
 

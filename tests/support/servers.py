@@ -29,8 +29,10 @@ EMPTY = """
             and tablename not in ('alembic_version', 'tenant', 'api_key') loop
             execute format('delete from %I', name);
         end loop;
-        delete from api_key as kept where kept.name <> 'tests';
+        delete from api_key as kept where kept.hint <> 'rsh_test_0000...saul';
         delete from tenant as kept where kept.name <> 'default';
+        update only api_key set revoked_at = null, expires_at = null, last_used_at = null;
+        update only tenant set disabled_at = null where disabled_at is not null;
         perform setval(format('%I.%I', schemaname, sequencename), 1, false) from pg_sequences;
     end $$
 """

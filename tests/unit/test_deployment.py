@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +157,14 @@ def test_the_image_runs_as_a_user_without_rights_and_ships_what_it_needs() -> No
     assert {"alembic.ini", "alembic", "api", "cli", "models", "rushes", "workers"} <= shipped
     ignored = (ROOT / ".dockerignore").read_text()
     assert all(f"!{name}" in ignored for name in shipped)
+
+
+def test_the_image_has_the_command_for_the_first_key() -> None:
+    """It has neither the simulator nor chaos."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "from cli.main import run; run()" in dockerfile
+    copied = set(re.findall(r"^COPY (\w+) ", dockerfile, re.MULTILINE))
+    probe = "import sys, cli.app, cli.commands.key_bootstrap; print(*{each.partition('.')[0] for each in sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert {"sandbox", "chaos"} & set(ran.stdout.split()) == set()
+    assert {"api", "cli", "models", "rushes", "stack"} <= copied

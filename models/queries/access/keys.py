@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from models.tables.access import DEFAULT_TENANT_NAME, ApiKey, Scope, Tenant
@@ -39,8 +39,17 @@ def list_keys(session: Session, *, tenant_id: UUID | None = None) -> Sequence[Ap
     return session.scalars(query if tenant_id is None else query.where(ApiKey.tenant_id == tenant_id)).all()
 
 
+def find_key(session: Session, key_id: UUID) -> ApiKey | None:
+    """The key with this id, usable or not."""
+    return session.get(ApiKey, key_id)
+
+
 def has_admin(session: Session) -> bool:
-    """Whether a usable key has the scope `admin`."""
+    """Whether a usable key has the scope `admin`.
+
+    One transaction at a time asks, until it ends, so that no two of them each remove the other's last key.
+    """
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('rushes.admins'))"))
     usable = (ApiKey.revoked_at.is_(None), (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > func.now()))
     enabled = select(Tenant.id).where(Tenant.disabled_at.is_(None))
     chosen = ApiKey.scopes.contains([Scope.ADMIN.value]), ApiKey.tenant_id.in_(enabled)

@@ -28,6 +28,7 @@ from rushes.jobs.actions import (
 )
 from rushes.runtime import ACCOUNT, Runtime
 from tests.support import rows
+from tests.support.access import EVERYONE
 from tests.support.runtimes import MODEL, ask, finish_actions, wish
 from workers.dispatcher.errands import MOST_FAILED_ACTS, Errands
 from workers.dispatcher.publisher import Publisher
@@ -156,7 +157,7 @@ def test_an_aborted_action_changes_no_further_job(runtime: Runtime) -> None:
     fill(runtime, 9)
     action = request(runtime, ActionKind.CANCEL, states=(JobState.QUEUED,))
     advance(runtime)
-    assert abort_action(runtime.sessions, action.id, problem="x").state == "aborted"
+    assert abort_action(runtime.sessions, action.id, problem="x", caller=EVERYONE).state == "aborted"
     assert find_running_action(runtime.sessions) is None
     assert states(runtime) == {"cancelled": 3, "queued": 6}
 

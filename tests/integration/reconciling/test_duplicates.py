@@ -20,6 +20,7 @@ from models.lifecycle import PredictionState, Reason
 from models.queries.audit import list_purchases
 from models.transitions.storing.claims import MAX_STORE_CRASHES
 from models.transitions.storing.steps import NewArtifact
+from rushes.access.callers import act_locally
 from rushes.jobs.retry import retry_job
 from rushes.jobs.views import get_duplicate_file, get_job
 from rushes.monitoring import audit
@@ -321,7 +322,7 @@ def test_a_retry_follows_a_duplicate_that_was_stored_after_the_failure(
     watch(runtime, duplicate_id)
     assert keep(runtime, duplicate_id).startswith("stored")
     assert get_job(runtime.sessions, job_id).job.state == "failed"
-    assert retry_job(runtime.sessions, job_id, by="mara") == "succeeded"
+    assert retry_job(runtime.sessions, job_id, caller=act_locally("mara")) == "succeeded"
     file = get_job(runtime.sessions, job_id).find_file(ArtifactKind.VIDEO)
     assert file is not None
     assert file.prediction_id == duplicate_id

@@ -15,6 +15,7 @@ from models import DEFAULT_TENANT, Account, Job, Prediction, UnknownPrediction, 
 from models.db.session import transaction
 from models.queries.audit import RULES, find_broken
 from rushes import accounts
+from rushes.access.callers import act_locally
 from rushes.account_status import Condition
 from rushes.catalog import REFERENCE
 from rushes.errors import Conflict
@@ -211,7 +212,7 @@ def test_only_an_unknown_prediction_that_may_be_ours_waits_for_a_person(world: W
     assert paused.status.condition is Condition.PAUSED
     assert twin.id in str(paused.status.detail)
     assert world.ask("SELECT count(*) FROM unknown_prediction") == [(2,)]
-    assert accounts.resume_account(world.runtime.sessions, by="mara").status.is_ok
+    assert accounts.resume_account(world.runtime.sessions, caller=act_locally("mara")).status.is_ok
     assert not world.hold()
     world.push("b")
     assert world.submit(20) == 1
@@ -245,7 +246,7 @@ def test_a_run_that_was_overtaken_says_that_it_opened_nothing(
 
     def read_and_be_late(*asked: object, **more: object) -> set[str]:
         if by_a_person:
-            accounts.resume_account(world.runtime.sessions, by="mara")
+            accounts.resume_account(world.runtime.sessions, caller=act_locally("mara"))
         else:
             change(world.runtime, "account", paused_at=NOW)
         return listing(*asked, **more)  # type: ignore[arg-type]
@@ -328,16 +329,16 @@ def test_a_run_before_the_settle_time_is_no_sweep(world: World) -> None:
 @pytest.mark.parametrize("paused_before", [True, False])
 def test_a_persons_pause_outlasts_a_restores(world: World, paused_before: bool) -> None:
     if paused_before:
-        accounts.pause_account(world.runtime.sessions, by="mara")
+        accounts.pause_account(world.runtime.sessions, caller=act_locally("mara"))
     since = accounts.get_account(world.runtime.sessions).status.since
     world.back_up()
     world.restore(restore_epoch=1)
     assert world.hold()
     assert str(accounts.get_account(world.runtime.sessions).status.detail).startswith("restore")
     if not paused_before:
-        accounts.pause_account(world.runtime.sessions, by="mara")
+        accounts.pause_account(world.runtime.sessions, caller=act_locally("mara"))
     with pytest.raises(Conflict, match="paused already"):
-        accounts.pause_account(world.runtime.sessions, by="tom")
+        accounts.pause_account(world.runtime.sessions, caller=act_locally("tom"))
 
     assert world.sweep(settled=True).endswith("restored: adopted 0, paused by a person")
     paused = accounts.get_account(world.runtime.sessions)
@@ -345,16 +346,16 @@ def test_a_persons_pause_outlasts_a_restores(world: World, paused_before: bool) 
     assert paused_before == (paused.status.since == since)
     world.push("a")
     assert world.submit(20) == 0
-    assert accounts.resume_account(world.runtime.sessions, by="tom").status.is_ok
+    assert accounts.resume_account(world.runtime.sessions, caller=act_locally("tom")).status.is_ok
     assert world.submit(20) == 1
 
 
 def test_a_persons_word_ends_a_restores_pause_and_what_lies_beneath(world: World) -> None:
-    accounts.pause_account(world.runtime.sessions, by="mara")
+    accounts.pause_account(world.runtime.sessions, caller=act_locally("mara"))
     world.back_up()
     world.restore(restore_epoch=1)
     assert world.hold()
-    assert accounts.resume_account(world.runtime.sessions, by="tom").status.is_ok
+    assert accounts.resume_account(world.runtime.sessions, caller=act_locally("tom")).status.is_ok
     change(world.runtime, "account", restore_epoch=0)  # a second restore
     assert world.hold()
     assert world.sweep(settled=True).endswith("submits again")
@@ -404,7 +405,7 @@ def test_a_dispatcher_turn_that_claims_nothing_writes_no_epoch(world: World, mon
 def test_a_message_from_before_the_pause_posts_nothing(world: World) -> None:
     world.push("a")
     (claimed,) = claim_submits(world.runtime, world.account)
-    accounts.pause_account(world.runtime.sessions, by="mara")
+    accounts.pause_account(world.runtime.sessions, caller=act_locally("mara"))
     assert submit_prediction(world.runtime, claimed.prediction_id, claimed.claim).startswith("handed back")
     assert world.bought() == {}
 

@@ -17,6 +17,7 @@ from models.db.session import transaction
 from models.lifecycle import Reason
 from models.queries.audit import RULES, find_broken
 from models.queries.reconciling import JobSnapshot
+from rushes.access.callers import act_locally
 from rushes.jobs.retry import retry_job
 from rushes.reconciling import reconcile as reconciling
 from rushes.reconciling.assign import Assignments, assign_answered, assign_purchases
@@ -234,7 +235,7 @@ def test_a_late_video_of_a_replaced_input_does_not_become_the_jobs(world: World,
     job_id, provider_id = bought
     world.unbuy(job_id, "not_found")
     change(world.runtime, "job", job_id, state="failed", error_code="x", due_at=None, ended_at=NOW)
-    assert retry_job(world.runtime.sessions, job_id, {"prompt": "another"}, by="mara") == "queued"
+    assert retry_job(world.runtime.sessions, job_id, {"prompt": "another"}, caller=act_locally("mara")) == "queued"
     assert "adopted 0, duplicates 1" in world.sweep()
     assert world.rows_of(job_id) == [("duplicate", provider_id)]
     assert world.store_duplicate().startswith("stored")

@@ -230,13 +230,13 @@ def test_a_page_never_replaces_a_cut_video(runtime: Runtime, host: OutputHost, f
 def test_a_retry_by_a_person_fetches_once_and_buys_nothing(runtime: Runtime, host: OutputHost, film: bytes) -> None:
     job_id = add_job(runtime, host.offer("a.mp4", NOISE))
     end_unverified(runtime, job_id)
-    assert retry_job(runtime.sessions, job_id, by="mara") == "storing"
+    assert retry_job(runtime.sessions, job_id, caller=act_locally("mara")) == "storing"
     with pytest.raises(StoreFailed):
         store(runtime, job_id)
     assert host.downloads == {"/a.mp4": 3}
 
     host.offer("a.mp4", film)
-    assert retry_job(runtime.sessions, job_id, by="mara") == "storing"
+    assert retry_job(runtime.sessions, job_id, caller=act_locally("mara")) == "storing"
     store(runtime, job_id)
     assert state_of(runtime, job_id) == ("succeeded", None)
 
@@ -246,7 +246,7 @@ def test_a_deleted_file_is_fetched_once_more_before_it_is_bought_again(runtime: 
     with pytest.raises(StoreFailed):
         store(runtime, job_id)
     assert state_of(runtime, job_id) == ("failed", "output_gone")
-    assert retry_job(runtime.sessions, job_id, by="mara") == "queued"
+    assert retry_job(runtime.sessions, job_id, caller=act_locally("mara")) == "queued"
 
 
 def test_a_recheck_that_passes_makes_the_job_succeed_without_a_download(
@@ -258,12 +258,12 @@ def test_a_recheck_that_passes_makes_the_job_succeed_without_a_download(
         end_unverified(runtime, job_id)
         with transaction(runtime.sessions) as session:  # a cancel request that came too late
             rows.change(session, "job", job_id, cancel_requested_at=NOW)
-        recheck_job(runtime.sessions, job_id, by="mara")
+        recheck_job(runtime.sessions, job_id, caller=act_locally("mara"))
         with pytest.raises(StoreFailed):
             store(runtime, job_id)
         assert state_of(runtime, job_id) == ("failed", "output_unverified")
 
-    recheck_job(runtime.sessions, job_id, by="mara")
+    recheck_job(runtime.sessions, job_id, caller=act_locally("mara"))
     store(runtime, job_id)
 
     assert state_of(runtime, job_id) == ("succeeded", None)
@@ -280,7 +280,7 @@ def test_a_kept_file_that_is_gone_is_named_by_its_recheck(runtime: Runtime, host
     kept = get_job(runtime.sessions, job_id).find_file(ArtifactKind.UNVERIFIED)
     assert kept is not None
     runtime.store.remove(kept.url)
-    recheck_job(runtime.sessions, job_id, by="mara")
+    recheck_job(runtime.sessions, job_id, caller=act_locally("mara"))
     with pytest.raises(StoreFailed, match="gone"):
         store(runtime, job_id)
     assert state_of(runtime, job_id) == ("failed", "output_unverified")
@@ -289,9 +289,9 @@ def test_a_kept_file_that_is_gone_is_named_by_its_recheck(runtime: Runtime, host
 def test_a_recheck_of_a_job_that_has_nothing_to_probe_is_refused(runtime: Runtime, host: OutputHost) -> None:
     job_id = add_job(runtime, host.offer("a.mp4", NOISE))
     with pytest.raises(Conflict, match="no unverified file"):
-        recheck_job(runtime.sessions, job_id, by="mara")
+        recheck_job(runtime.sessions, job_id, caller=act_locally("mara"))
     with pytest.raises(NotFound):
-        recheck_job(runtime.sessions, UUID(int=1), by="mara")
+        recheck_job(runtime.sessions, UUID(int=1), caller=act_locally("mara"))
 
 
 def add_unverified(runtime: Runtime, *codes: str) -> list[UUID]:

@@ -11,6 +11,7 @@ import pytest
 from models import queries, transitions
 from models.db.session import transaction
 from models.tables.worker import StoreState
+from rushes.access.callers import act_locally
 from rushes.account_status import find_account_status
 from rushes.accounts import accept_store, get_account
 from rushes.errors import Conflict, Unavailable
@@ -119,14 +120,14 @@ def test_a_person_accepts_a_new_folder(
     check_store(runtime)
     (folder / MARKER).unlink()
     assert check_store(runtime).problem
-    accept_store(runtime.sessions, by="mara")
+    accept_store(runtime.sessions, caller=act_locally("mara"))
     assert check_store(runtime).problem is None
     store_one(runtime, account, host, film)
     assert len(list(folder.rglob("*.mp4"))) == 1
     assert ask(runtime, "SELECT detail FROM event WHERE kind = 'account.store_accepted'") == [({"by": "mara"},)]
     change(runtime, "account", store_marker=None)
     with pytest.raises(Conflict):
-        accept_store(runtime.sessions, by="mara")
+        accept_store(runtime.sessions, caller=act_locally("mara"))
 
 
 def test_jobs_are_admitted_while_one_store_worker_can_store(runtime: Runtime, account: UUID) -> None:

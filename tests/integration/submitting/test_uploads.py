@@ -14,6 +14,7 @@ from models.db.session import transaction
 from models.transitions.admission import ClaimedSubmit
 from models.transitions.jobs import NewBatch
 from models.transitions.submitting import UPLOAD_USABLE
+from rushes.access.callers import act_locally
 from rushes.catalog import REFERENCE
 from rushes.errors import Conflict, InvalidInput
 from rushes.jobs.pruning import Keep, prune
@@ -212,7 +213,7 @@ def test_a_retry_sends_a_file_again_that_the_provider_has_lost(runtime: Runtime,
     step(runtime)
     change(runtime, "prediction", state="failed", ended_at=rows.NOW, due_at=None)
     change(runtime, "job", job, state="failed", ended_at=rows.NOW, error_code="media", due_at=None)
-    retry_job(runtime.sessions, job, by="mara")
+    retry_job(runtime.sessions, job, caller=act_locally("mara"))
     assert step(runtime).startswith("uploaded ")
     step(runtime)
     lost, good = sent_images(simulator, "gone")
@@ -228,7 +229,7 @@ def test_a_retry_replaces_inputs_and_keeps_those_of_earlier_predictions(runtime:
     change(runtime, "prediction", state="not_found", ended_at=rows.NOW, due_at=None, provider_id=None)
     change(runtime, "job", job.id, state="failed", ended_at=rows.NOW, error_code="x", due_at=None)
     replaced = {"image": REFERENCE + new.sha256, "duration": 8}
-    assert retry_job(runtime.sessions, job.id, replaced, by="mara") == "queued"
+    assert retry_job(runtime.sessions, job.id, replaced, caller=act_locally("mara")) == "queued"
     view = get_job(runtime.sessions, job.id)
     assert view.job.input == {**job.input, **replaced}
     assert view.job.price == job.price / 6 * 8
@@ -247,7 +248,7 @@ def test_a_retry_with_a_wrong_input_changes_nothing(runtime: Runtime) -> None:
     change(runtime, "job", job, state="failed", ended_at=rows.NOW, error_code="x", due_at=None)
     for wrong in ({"duration": 7}, {"seed": 1}, {"image": REFERENCE + "0" * 64}, {"image": "data:text/plain,abc"}):
         with pytest.raises(InvalidInput, match="input"):
-            retry_job(runtime.sessions, job, wrong, by="mara")
+            retry_job(runtime.sessions, job, wrong, caller=act_locally("mara"))
     assert get_job(runtime.sessions, job).job.state == "failed"
 
 
@@ -257,7 +258,7 @@ def test_a_retry_that_only_downloads_takes_no_other_input(runtime: Runtime) -> N
         rows.change(session, "job", render.job_id, state="failed", ended_at=rows.NOW, error_code="x")
         rows.change(session, "prediction", render.prediction_id, due_at=None)
     with pytest.raises(Conflict, match="only needs to be downloaded"):
-        retry_job(runtime.sessions, render.job_id, {"prompt": "another"}, by="mara")
+        retry_job(runtime.sessions, render.job_id, {"prompt": "another"}, caller=act_locally("mara"))
     assert get_job(runtime.sessions, render.job_id).job.state == "failed"
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from models import Account, queries, transitions
 from models.db.session import transaction
+from rushes.access.callers import act_locally
 from rushes.account_status import Condition, find_account_status
 from rushes.accounts import end_failures, retry_account
 from rushes.errors import Conflict
@@ -130,7 +131,7 @@ def test_a_retry_ends_all_waits_and_a_pause_refuses_it(runtime: Runtime, account
         later = {"due_at": 5 * MINUTE, "not_before": None}
         held = rows.add_render(session, "submitting", account_id=account_id, **later)
     change(runtime, "account", back_offs=3, back_off_reason="credit", **dict.fromkeys(names, 5 * MINUTE))
-    retry_account(runtime.sessions, by="mara")
+    retry_account(runtime.sessions, caller=act_locally("mara"))
     with transaction(runtime.sessions) as session:
         account = session.scalars(select(Account)).one()
         assert max(getattr(account, name) for name in names) <= queries.health.read_clock(session)
@@ -138,4 +139,4 @@ def test_a_retry_ends_all_waits_and_a_pause_refuses_it(runtime: Runtime, account
     assert ask(runtime, "SELECT kind, detail->>'by' FROM event") == [("account.retried", "mara")]
     change(runtime, "account", paused_at=-SECOND, paused_reason="person")
     with pytest.raises(Conflict, match="resume"):
-        retry_account(runtime.sessions, by="mara")
+        retry_account(runtime.sessions, caller=act_locally("mara"))
