@@ -1,5 +1,6 @@
 """Dependencies of the routes: the runtime, links, and bodies that are read once and limited in size."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
@@ -29,6 +30,9 @@ JOB_BYTES = MEGABYTE
 """A prompt of 5,000 characters takes 60 kB if every character is escaped."""
 LARGE_BYTES = 8 * MEGABYTE
 """Larger bodies are read one at a time: each takes several times its size in memory until its jobs are stored."""
+STALL_SECONDS, LEAST_BYTES_PER_SECOND = 30.0, 100_000
+"""A body may take this long, and longer by its size: a client that stalls must not keep others from pushing."""
+TOO_SLOW = "the body arrived too slowly: less than 100 kB per second, after the first 30 seconds; nothing was stored"
 FILE_JOB_BYTES = 42 * MEGABYTE
 """A data URL of the largest upload takes 40 MB."""
 
@@ -157,17 +161,29 @@ def _require_json(request: Request) -> None:
 
 
 async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") -> bytearray:
-    """Read a body of at most `limit_bytes`. `request.state.body_digest` is then its SHA-256."""
+    """Read a body of at most `limit_bytes`, as long as it arrives at `LEAST_BYTES_PER_SECOND` on average.
+
+    `request.state.body_digest` is then its SHA-256.
+    """
     too_large = HTTPException(413, f"the body has more than {limit_bytes:,} bytes{hint}")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:
         raise too_large
-    body, digest = bytearray(), hashlib.sha256()
-    async for chunk in request.stream():
-        body += chunk
-        digest.update(chunk)
-        if len(body) > limit_bytes:
-            raise too_large
+    try:
+        return await _read_in_time(request, limit_bytes, too_large)
+    except TimeoutError:
+        raise HTTPException(408, TOO_SLOW, headers={"Connection": "close"}) from None
+
+
+async def _read_in_time(request: Request, limit_bytes: int, too_large: HTTPException) -> bytearray:
+    body, digest, began = bytearray(), hashlib.sha256(), asyncio.get_running_loop().time()
+    async with asyncio.timeout_at(began + STALL_SECONDS) as patience:
+        async for chunk in request.stream():
+            body += chunk
+            digest.update(chunk)
+            if len(body) > limit_bytes:
+                raise too_large
+            patience.reschedule(began + STALL_SECONDS + len(body) / LEAST_BYTES_PER_SECOND)
     request.state.body_digest = digest.hexdigest()
     return body
 

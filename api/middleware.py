@@ -129,7 +129,7 @@ class _Exchange:
         self._timer = self._start_timer()
 
     async def receive(self) -> Message:
-        """Receive a message from the client, which may take any time to send it."""
+        """Receive a message from the client, which may take any time here: `api.deps` limits it."""
         self._timer.cancel()
         try:
             message = await self._receive()

@@ -56,6 +56,7 @@ _PROBLEMS = {
         "this needs a key with the scope operate; the scopes of this key: push, read",
     ),
     404: ("It does not exist.", f"there is no job {JOB_ID}"),
+    408: ("The body arrived too slowly.", "the body arrived too slowly; nothing was stored"),
     409: (
         "It exists already, or its state does not allow this. With `Retry-After`: the same request is in progress.",
         f"job {JOB_ID} has ended: it is succeeded",
@@ -71,7 +72,7 @@ _PROBLEMS = {
     503: ("The database is away. Try again after `Retry-After` seconds.", "the database cannot be reached"),
 }
 """The meaning of each error, and the detail of its example."""
-BODY_ERRORS = (400, 413, 415, 422)
+BODY_ERRORS = (400, 408, 413, 415, 422)
 """The errors of every route that takes a body."""
 
 _NULL = "\0null"

@@ -2,11 +2,14 @@
 
 import base64
 import http.client
+import re
 import socket
 import ssl
 from collections.abc import Callable
-from ipaddress import ip_network
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from typing import Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from certifi import where
@@ -16,6 +19,38 @@ from rushes.errors import InvalidInput, Problem
 
 FIRST_SECONDS = 1.0
 """If a name has several addresses, each is first tried for only this long, because one may be unreachable."""
+
+_EMBEDDED = {ip_network("::ffff:0:0/96"): 12, ip_network("64:ff9b::/96"): 12, ip_network("2002::/16"): 2}
+"""IPv6 networks that stand for IPv4 addresses (mapped, NAT64, 6to4), and the first of the four bytes."""
+_UNICAST = ip_network("2000::/3")
+_SPECIAL = (ip_network("192.0.0.0/24"), ip_network("168.63.129.16/32"))  # not every Python knows the first; Azure's own
+_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+
+
+@dataclass(frozen=True)
+class AllowedPlaces:
+    """Hosts and networks that may be called although they are not public: the setting `RUSHES_URL_ALLOW`."""
+
+    names: frozenset[str] = frozenset()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read host names, addresses and networks with commas between them. Raises `ValueError`."""
+        names, networks = set(), []
+        for place in filter(None, map(str.strip, text.lower().split(","))):
+            try:
+                networks.append(ip_network(place))
+            except ValueError:
+                if not _NAME.fullmatch(place):
+                    raise ValueError("must be host names, addresses or networks with commas between them") from None
+                names.add(place)
+        return cls(frozenset(names), tuple(networks))
+
+    def admit(self, host: str, address: str) -> bool:
+        """Return whether a connection to this host may go to this address."""
+        ip = _unwrap(ip_address(address))
+        return host.lower() in self.names or _is_public(ip) or any(ip in network for network in self.networks)
 
 
 def trust_authorities(ca_file: Path | None = None) -> ssl.SSLContext:
@@ -46,13 +81,22 @@ def hide_login(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def connect(host: str, port: int, *, longest: float, limit: Callable[[float], float]) -> socket.socket:
+def connect(
+    host: str,
+    port: int,
+    *,
+    longest: float,
+    limit: Callable[[float], float],
+    admit: Callable[[str], bool] = lambda _: True,
+) -> socket.socket:
     """Try each address of the host in turn: first each one briefly, then each one for longer. Raises `OSError`.
 
     An attempt lasts at most `longest` seconds, or less if `limit` says so. `limit` raises when the total time is up.
+    An address that `admit` refuses is not tried.
     """
-    failure: OSError = OSError("the name has no address")
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failure: OSError = OSError("no address of this name is public or allowed by RUSHES_URL_ALLOW")
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = [each for each in addresses if admit(str(each[4][0]))]
     for seconds in (min(FIRST_SECONDS, longest), longest)[len(found) == 1 :]:
         for family, kind, protocol, _, address in found:
             sock = socket.socket(family, kind, protocol)
@@ -89,3 +133,13 @@ def check_networks(words: str) -> str:
     except ValueError as error:
         raise ValueError(f"must be IP addresses and networks, separated by commas: {error}") from None
     return words
+
+
+def _unwrap(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    first = next((first for network, first in _EMBEDDED.items() if ip in network), 0)
+    return IPv4Address(ip.packed[first : first + 4]) if first else ip
+
+
+def _is_public(ip: IPv4Address | IPv6Address) -> bool:
+    is_unicast = ip in _UNICAST or (ip.version == 4 and not ip.is_multicast)
+    return ip.is_global and is_unicast and not any(ip in network for network in _SPECIAL)

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rushes.errors import InvalidInput, Problem
-from rushes.network import check_networks, trust_authorities
+from rushes.network import AllowedPlaces, check_networks, trust_authorities
 
 SERVICES_FILE = "services.env"
 """`rushes up` writes the addresses of its servers to this file in the data folder. The environment overrides it."""
@@ -139,6 +139,7 @@ class Settings(BaseSettings):
     api_base: BareUrl | None = None
     trusted_proxies: Annotated[str, AfterValidator(check_networks)] = ""
     webhooks_trusted: Literal["auto", "never"] = "auto"
+    url_allow: Annotated[str, AfterValidator(lambda text: AllowedPlaces.parse(text) and text)] = ""
 
     slots: int = Field(default=2, ge=1, le=100_000)
     submits_per_minute: int = Field(default=2, ge=1, le=1_000_000)

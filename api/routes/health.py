@@ -22,6 +22,7 @@ async def show_health() -> Alive:
 @router.get(
     "/readyz",
     summary="Can jobs be accepted?",
+    openapi_extra={"security": [{}]},  # the key is optional
     responses={
         200: shows("They can.", examples.READY),
         503: {**shows("They cannot.", examples.NOT_READY), "model": Ready | ReadyStatus},

@@ -28,7 +28,7 @@ async def read_body(request: Request) -> bytes:
     summary="Take a webhook",
     status_code=204,
     response_class=Response,
-    responses={204: {"description": "The webhook was accepted."}, **problems(401, 404, 413, 503)},
+    responses={204: {"description": "The webhook was accepted."}, **problems(401, 404, 408, 413, 503)},
     openapi_extra={
         "parameters": [
             {

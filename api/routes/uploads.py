@@ -30,7 +30,7 @@ async def read_file(request: Request) -> bytes:
 @router.post(
     "",
     summary="Store a file",
-    **answers(PUSH, 201, "The file is stored.", examples.UPLOAD, 413, 415, 422),
+    **answers(PUSH, 201, "The file is stored.", examples.UPLOAD, 408, 413, 415, 422),
     openapi_extra={"requestBody": {"required": True, **sends("An image or a video.", "application/octet-stream")}},
 )
 async def keep(content: Annotated[bytes, Depends(read_file)], runtime: RuntimeDep, caller: CallerDep) -> UploadKept:

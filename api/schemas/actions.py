@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.schemas.values import Body, IdCursor, Money, PageShown, Shown, Time
 from models import ActionKind, ActionState
 from rushes.jobs.actions import PRIORITIES
-from rushes.jobs.choosing import JobChoice
+from rushes.jobs.choosing import NO_NUL, JobChoice
 
 
 class NewAction(Body):
@@ -24,7 +24,11 @@ class NewAction(Body):
         ),
     ]
     filter: Annotated[
-        JobChoice, Field(description="Which jobs: all properties must hold, and at least one is required.")
+        JobChoice,
+        Field(
+            description="Which jobs: all properties must hold, and at least one is required.",
+            json_schema_extra={"minProperties": 1},
+        ),
     ]
     priority: Annotated[
         int | None,
@@ -86,4 +90,6 @@ class ActionsAsked(BaseModel):
 class ItemsAsked(ActionsAsked):
     """A page of an action's items."""
 
-    outcome: str | None = Field(default=None, max_length=30, description="Only items with this outcome.")
+    outcome: str | None = Field(
+        default=None, max_length=30, pattern=NO_NUL, description="Only items with this outcome."
+    )

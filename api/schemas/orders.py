@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator
 from api.schemas.values import Body, Shown
 from models.transitions.uploads import KeptUpload
 from rushes.catalog import REFERENCE
-from rushes.jobs.pushing import JobOrder, OnRepeat
+from rushes.jobs.pushing import BATCH_NAME, JobOrder, OnRepeat
 
 
 class SingleJobOrder(JobOrder):
@@ -31,7 +31,7 @@ class SingleJobOrder(JobOrder):
 class NewJobs(Body):
     """Jobs to price."""
 
-    jobs: list[JobOrder]
+    jobs: Annotated[list[JobOrder], Field(json_schema_extra={"minItems": 1})]
 
 
 class JobsToPrice(NewJobs):
@@ -50,7 +50,11 @@ class BatchOrder(NewJobs):
     """Jobs to push together."""
 
     name: Annotated[
-        str, Field(description="1 to 64 letters, digits, dots, dashes or underscores; also the folder of its videos.")
+        str,
+        Field(
+            description="1 to 64 letters, digits, dots, dashes or underscores; also the folder of its videos.",
+            json_schema_extra={"pattern": f"^{BATCH_NAME.pattern}$"},
+        ),
     ]
     finish_by: Annotated[
         AwareDatetime | None,

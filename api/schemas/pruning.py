@@ -14,7 +14,7 @@ from rushes.runtime import Runtime
 class PruneAsked(Body):
     """Which jobs to remove."""
 
-    older_than_days: Annotated[float, Field(le=36_500, description="At least 8.", examples=[90])]
+    older_than_days: Annotated[float, Field(ge=8, le=36_500, examples=[90])]
     dry_run: Annotated[bool, Field(description="Only count what would be removed.")] = False
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cli.prompt_file.columns import CLIENT_REF, METADATA, PROMPT, ColumnOptions, assign_columns, check_chosen
 from rushes.errors import InvalidInput, Problem, Refused
-from rushes.jobs.pushing import CLIENT_REF_LIMIT
+from rushes.jobs.own_values import CLIENT_REF_LIMIT
 
 
 @dataclass(frozen=True, slots=True)

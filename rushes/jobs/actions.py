@@ -24,6 +24,7 @@ from rushes.access.audit_log import record
 from rushes.access.callers import Caller
 from rushes.catalog import is_data_url
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Refused
+from rushes.jobs.own_values import find_unstorable
 from rushes.jobs.retry import retry_in
 from rushes.jobs.views import Page, cut_page
 
@@ -169,6 +170,8 @@ def _check_arguments(kind: ActionKind, arguments: Mapping[str, Any]) -> None:
     if "input" in arguments and kind is not ActionKind.RETRY:
         raise InvalidInput([Problem("input", "is allowed for the kind retry only")])
     values = arguments.get("input") or {}
+    if reason := find_unstorable(values):
+        raise InvalidInput([Problem("input", reason)])
     if files := [name for name, value in values.items() if isinstance(value, str) and is_data_url(value)]:
         raise InvalidInput([Problem(f"input.{name}", NO_FILES) for name in files])
 

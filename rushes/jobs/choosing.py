@@ -16,14 +16,18 @@ from rushes.jobs.pushing import BATCH_NAME
 
 def _refuse_number(value: object) -> object:
     """A number would be read as seconds since 1970."""
-    if isinstance(value, int | float) or (isinstance(value, str) and value.strip("-. ").isdecimal()):
-        raise ValueError("must be a time, as in 2026-01-01T12:00:00Z")
-    return value
+    try:
+        float(value)  # type: ignore[arg-type] # anything may have come
+    except (TypeError, ValueError):
+        return value
+    raise ValueError("must be a time, as in 2026-01-01T12:00:00Z")
 
 
 MOMENTS = ("created_after", "created_before", "ended_after", "ended_before")
 Moment = Annotated[AwareDatetime | None, BeforeValidator(_refuse_number)]
-Words = Annotated[str | None, Field(min_length=1)]
+NO_NUL = r"^[^\x00]*$"
+"""Postgres refuses a NUL byte even in a comparison."""
+Words = Annotated[str | None, Field(min_length=1, pattern=NO_NUL)]
 
 
 class JobChoice(BaseModel):
@@ -82,7 +86,6 @@ def _find_id(session: Session, words: str, caller: Caller) -> UUID:
 
 def find_tenant_id(session: Session, name: str, caller: Caller) -> UUID:
     """Return the id of the tenant with this name. Raises `NotFound`, also for one that the caller may not see."""
-    # Do not query an impossible name: Postgres refuses a NUL byte even in a comparison.
     tenant = queries.keys.find_tenant(session, name) if BATCH_NAME.fullmatch(name) else None
     if tenant is None or not caller.may_see(tenant.id):
         raise NotFound(f"there is no tenant {name[:80]!r}")

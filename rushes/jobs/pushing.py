@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -24,6 +24,7 @@ from rushes.access.audit_log import recorded
 from rushes.access.callers import Caller
 from rushes.catalog import describe_unknown, find_uploads, find_video_model, is_data_url, normalise_input
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem
+from rushes.jobs.own_values import CLIENT_REF_LIMIT, check_client_ref, check_metadata
 from rushes.jobs.uploads import Files, keep_files, read_files
 
 BATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -34,9 +35,6 @@ PROBLEM_LIMIT = 100
 """The most problems that are listed for one batch."""
 STEM_LIMIT = 80
 _LIKE_A_NUMBER = re.compile(r"\d+-")
-METADATA_BYTES = 4_096
-CLIENT_REF_LIMIT = 200
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it; an even number of backslashes is text
 MAX_ATTEMPTS = 20
 PRIORITY_LIMIT = 100
 
@@ -121,27 +119,12 @@ def check_order(order: JobOrder) -> tuple[NewJob, tuple[str, ...]]:
     except InvalidInput as error:
         raise InvalidInput([problem.under("input") for problem in error.problems]) from None
     price = model.price(normalised.values)
-    if problems := [*_check_client_ref(order.client_ref), *_check_metadata(order.metadata)]:
+    if problems := [*check_client_ref(order.client_ref), *check_metadata(order.metadata)]:
         raise InvalidInput(problems)
     limits = (order.priority, order.max_attempts)
     uploads = find_uploads(model, normalised.values)
     job = NewJob(model.id, normalised.values, price, *limits, order.client_ref, order.metadata, uploads=uploads)
     return job, normalised.warnings
-
-
-def _check_client_ref(reference: str | None) -> Iterator[Problem]:
-    if reference is not None and not (reference.isprintable() and reference.strip()):
-        yield Problem("client_ref", "must not be blank, and must not hold line breaks or other control characters")
-
-
-def _check_metadata(metadata: dict[str, Any] | None) -> Iterator[Problem]:
-    if not metadata:
-        return
-    text = json.dumps(metadata, ensure_ascii=False)
-    if len(text.encode(errors="replace")) > METADATA_BYTES:
-        yield Problem("metadata", f"must have at most {METADATA_BYTES:,} bytes as JSON")
-    elif _NUL.search(text) or any("\ud800" <= char <= "\udfff" for char in text):
-        yield Problem("metadata", "must not contain NUL or half of a surrogate pair")
 
 
 def check_orders(orders: Sequence[JobOrder], *, max_jobs: int) -> Checked:

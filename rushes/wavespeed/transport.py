@@ -15,7 +15,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -63,6 +63,9 @@ class Exchange:
     connect: float
     read: float
     send_before: float | None = None
+    admit: Callable[[str], bool] = lambda _: True
+    """Whether a connection may go to this IP address."""
+    max_bytes: int = MAX_ANSWER_BYTES
     sent: bool = False
     late: bool = False
     """True when nothing was sent because `send_before` had passed."""
@@ -186,7 +189,8 @@ class Transport:
     def _reach(self, connection: HTTPConnection, exchange: Exchange) -> socket.socket:
         """Return a socket that is connected to the server of this connection, through the proxy if there is one."""
         if self._proxy is None:
-            return connect(connection.host, connection.port, longest=exchange.connect, limit=exchange.limit)
+            place = (connection.host, connection.port)
+            return connect(*place, longest=exchange.connect, limit=exchange.limit, admit=exchange.admit)
         host, port = self._proxy.hostname or "", self._proxy.port or http.client.HTTP_PORT
         sock = connect(host, port, longest=exchange.connect, limit=exchange.limit)
         with _closing_on_error(sock), _bounded(sock, exchange):
@@ -210,7 +214,9 @@ class Transport:
                 request.method, self._prefix + request.target, body, {**self._headers, **kind, **(headers or {})}
             )
             with connection.getresponse() as response:
-                return Answer(response.status, _read_body(response), response.headers.get("Retry-After"))
+                content = _read_body(response, exchange.max_bytes)
+            exchange.limit(0)  # a socket that was shut down among the headers looks like the end of a whole answer
+            return Answer(response.status, content, response.headers.get("Retry-After"))
 
 
 def _is_alive(connection: HTTPConnection) -> bool:
@@ -268,13 +274,13 @@ def _reporting(exchange: Exchange) -> Iterator[None]:
         raise ExchangeError(words) from (error if isinstance(error, OSError) else None)
 
 
-def _read_body(response: http.client.HTTPResponse) -> bytes:
-    body = response.read(MAX_ANSWER_BYTES + 1)
+def _read_body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
+    body = response.read(max_bytes + 1)
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding in ("gzip", "deflate"):  # although we ask for neither
-        body = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, MAX_ANSWER_BYTES + 1)
-    if len(body) > MAX_ANSWER_BYTES:
-        raise OSError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        body = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, max_bytes + 1)
+    if len(body) > max_bytes:
+        raise OSError(f"the answer is larger than {max_bytes} bytes")
     if response.length:  # `read` with a limit does not notice that the body was cut short
         raise http.client.IncompleteRead(body, response.length)
     return body

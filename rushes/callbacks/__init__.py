@@ -1,0 +1,1 @@
+"""What Rushes tells its callers by itself: requests to URLs that they chose."""
