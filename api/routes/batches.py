@@ -20,7 +20,7 @@ from rushes.access.callers import CHANGE, OPERATE, PUSH, READ
 from rushes.artifacts.naming import find_folder
 from rushes.jobs.batches import forecast_push, get_batch, list_batch_events, list_batches, view_pushed_batch
 from rushes.jobs.pruning import delete_batch
-from rushes.jobs.pushing import check_orders, push_batch
+from rushes.jobs.pushing import check_batch, check_orders, push_batch
 
 router = APIRouter(prefix="/v1", tags=["batches"])
 
@@ -60,18 +60,19 @@ def push(*, new: BatchBody, once: OnceDep) -> Response:
     another request has pushed: the batch that holds them is returned with 200 and `repeated`, and nothing is bought
     again.
     """
-    caller, links = once.caller, once.links
-    limit, forecaster = once.runtime.settings.max_batch_jobs, once.runtime.forecaster
+    caller, links, forecaster = once.caller, once.links, once.runtime.forecaster
+    checked = check_batch(new.name, new.jobs, max_jobs=once.runtime.settings.max_batch_jobs)
     batch = NewBatch(caller.tenant_id, new.name, new.finish_by)
 
     def make(sessions: Sessions) -> Made:
-        pushed = push_batch(sessions, batch, new.jobs, max_jobs=limit, on_repeat=new.on_repeat)
+        pushed = push_batch(sessions, batch, checked, on_repeat=new.on_repeat)
         if pushed.is_repeat:
             view = get_batch(sessions, pushed.batch.id, forecaster=forecaster)
         else:
-            cost = pushed.checked.cost
-            view = view_pushed_batch(sessions, pushed.batch, tenant=caller.tenant, cost=cost, forecaster=forecaster)
-        shown = BatchPushed.of(view, warnings=pushed.checked.warnings, repeated=pushed.is_repeat)
+            view = view_pushed_batch(
+                sessions, pushed.batch, tenant=caller.tenant, cost=checked.cost, forecaster=forecaster
+            )
+        shown = BatchPushed.of(view, warnings=checked.warnings, repeated=pushed.is_repeat)
         return Made(shown, 200 if pushed.is_repeat else 201, links.batch(pushed.batch.name))
 
     return once.answer(make)

@@ -105,7 +105,6 @@ class Pushed:
     """A stored batch, and whether it is an earlier push of the same jobs."""
 
     batch: Batch
-    checked: Checked
     is_repeat: bool = False
 
 
@@ -180,30 +179,30 @@ def push_job(
         return transitions.jobs.insert_job(session, new._replace(file_stem=stem), tenant_id=tenant_id), warnings, False
 
 
-def push_batch(
-    sessions: Sessions,
-    new: NewBatch,
-    orders: Sequence[JobOrder],
-    *,
-    max_jobs: int,
-    on_repeat: OnRepeat = OnRepeat.REFUSE,
-) -> Pushed:
+def check_batch(name: str, orders: Sequence[JobOrder], *, max_jobs: int) -> Checked:
+    """Check the name and the jobs of a batch before any transaction: 100,000 jobs take seconds.
+
+    Raises `InvalidInput` as `check_orders` does.
+    """
+    if not BATCH_NAME.fullmatch(name):
+        message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or digit"
+        raise InvalidInput([Problem("name", message)])
+    return check_orders(orders, max_jobs=max_jobs)
+
+
+def push_batch(sessions: Sessions, new: NewBatch, checked: Checked, *, on_repeat: OnRepeat = OnRepeat.REFUSE) -> Pushed:
     """Store a batch as a whole or not at all, unless it repeats an earlier push.
 
     Raises `InvalidInput`, or `Conflict` if the tenant has a batch of this name. `finish_by` is the time by which the
     batch should end. It does not speed anything up, but an event reports when it is likely to be missed.
     """
-    if not BATCH_NAME.fullmatch(new.name):
-        message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or digit"
-        raise InvalidInput([Problem("name", message)])
-    checked = check_orders(orders, max_jobs=max_jobs)
     digest = digest_jobs(checked.jobs)
     tenant_id = new.tenant_id
     with transaction(sessions) as session:
         if on_repeat == OnRepeat.SAME_JOBS:
             same = transitions.jobs.find_same_push(session, digest, tenant_id=tenant_id)
             if same is not None:
-                return Pushed(same, checked, is_repeat=True)
+                return Pushed(same, is_repeat=True)
         if new.finish_by is not None:
             _check_finish_by(new.finish_by, now=queries.health.read_clock(session))
         stems = choose_stems([job.client_ref for job in checked.jobs])
@@ -212,11 +211,11 @@ def push_batch(
         jobs = [job._replace(file_stem=stem) for job, stem in zip(checked.jobs, stems, strict=True)]
         batch = transitions.jobs.insert_batch(session, new._replace(digest=digest), jobs)
         if batch is not None:
-            return Pushed(batch, checked)
+            return Pushed(batch)
         same = queries.jobs.find_batch(session, new.name, tenant_id=tenant_id)
         if same is None or same.digest != digest or on_repeat == OnRepeat.REFUSE:
             raise Conflict(f"a batch named {(same.name if same else new.name)!r} exists already")
-        return Pushed(same, checked, is_repeat=True)
+        return Pushed(same, is_repeat=True)
 
 
 def digest_jobs(jobs: Iterable[NewJob]) -> str:

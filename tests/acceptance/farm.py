@@ -16,7 +16,7 @@ import psycopg
 from models import DEFAULT_TENANT
 from models.db.session import Waker, open_engine, open_sessions
 from models.transitions.jobs import NewBatch
-from rushes.jobs.pushing import JobOrder, push_batch
+from rushes.jobs.pushing import JobOrder, check_orders, push_batch
 from rushes.settings import Settings
 from sandbox.wavespeed.handle import Simulator
 from stack.processes import flower_command, step_worker_command, store_worker_command
@@ -55,7 +55,7 @@ class Farm:
     def push(self, prompts: list[str], *, batch: str = "test") -> UUID:
         """Push a batch of the cheapest jobs."""
         orders = [JobOrder(model="ltx-2-fast", input={"prompt": prompt}) for prompt in prompts]
-        stored = push_batch(self.sessions, NewBatch(DEFAULT_TENANT, batch), orders, max_jobs=10_000).batch
+        stored = push_batch(self.sessions, NewBatch(DEFAULT_TENANT, batch), check_orders(orders, max_jobs=10_000)).batch
         self._waker.wake()
         return stored.id
 

@@ -18,7 +18,7 @@ from rushes.access.callers import act_locally
 from rushes.catalog import REFERENCE
 from rushes.errors import Conflict, InvalidInput
 from rushes.jobs.pruning import Keep, prune
-from rushes.jobs.pushing import JobOrder, OnRepeat, push_batch, push_job
+from rushes.jobs.pushing import JobOrder, OnRepeat, check_orders, push_batch, push_job
 from rushes.jobs.retry import retry_job
 from rushes.jobs.uploads import keep_upload
 from rushes.jobs.views import get_job, list_events
@@ -264,12 +264,13 @@ def test_a_retry_that_only_downloads_takes_no_other_input(runtime: Runtime) -> N
 
 def test_data_urls_are_stored_once_and_recognised_as_the_same_push(runtime: Runtime) -> None:
     address = f"data:image/png;base64,{base64.b64encode(picture('teal')).decode()}"
-    pushed = push_batch(runtime.sessions, NewBatch(DEFAULT_TENANT, "one"), [order(address)] * 3, max_jobs=9)
+    pushed = push_batch(
+        runtime.sessions, NewBatch(DEFAULT_TENANT, "one"), check_orders([order(address)] * 3, max_jobs=9)
+    )
     again = push_batch(
         runtime.sessions,
         NewBatch(DEFAULT_TENANT, "two"),
-        [order(address.replace("image/png", "image/x-other"))] * 3,
-        max_jobs=9,
+        check_orders([order(address.replace("image/png", "image/x-other"))] * 3, max_jobs=9),
         on_repeat=OnRepeat.SAME_JOBS,
     )
     assert (again.is_repeat, again.batch.id) == (True, pushed.batch.id)
@@ -284,7 +285,7 @@ def test_an_upload_that_is_not_stored_or_of_another_kind_is_refused(runtime: Run
         push_job(runtime.sessions, JobOrder(model="ltx-2-retake", input=retake), tenant_id=DEFAULT_TENANT)
     orders = [order("https://a.example/b.png"), order(REFERENCE + "0" * 64)]
     with pytest.raises(InvalidInput, match=r"jobs\.1\.input\.image: is not stored"):
-        push_batch(runtime.sessions, NewBatch(DEFAULT_TENANT, "unknown"), orders, max_jobs=9)
+        push_batch(runtime.sessions, NewBatch(DEFAULT_TENANT, "unknown"), check_orders(orders, max_jobs=9))
     assert ask(runtime, "SELECT count(*) FROM job") == [(0,)]
 
 
