@@ -56,7 +56,7 @@ def order(address: str, prompt: str = "the fox turns") -> JobOrder:
 def push_image(runtime: Runtime, content: bytes, prompt: str = "the fox turns") -> UUID:
     """A job whose image is an upload."""
     kept = keep_upload(runtime.sessions, content, tenant_id=DEFAULT_TENANT)
-    job, _ = push_job(runtime.sessions, order(REFERENCE + kept.sha256, prompt), tenant_id=DEFAULT_TENANT)
+    job, *_ = push_job(runtime.sessions, order(REFERENCE + kept.sha256, prompt), tenant_id=DEFAULT_TENANT)
     return job.id
 
 
@@ -222,7 +222,7 @@ def test_a_retry_sends_a_file_again_that_the_provider_has_lost(runtime: Runtime,
 
 def test_a_retry_replaces_inputs_and_keeps_those_of_earlier_predictions(runtime: Runtime) -> None:
     old, new = (keep_upload(runtime.sessions, picture(each), tenant_id=DEFAULT_TENANT) for each in ("olive", "navy"))
-    job, _ = push_job(runtime.sessions, order(REFERENCE + old.sha256, "replaced"), tenant_id=DEFAULT_TENANT)
+    job, *_ = push_job(runtime.sessions, order(REFERENCE + old.sha256, "replaced"), tenant_id=DEFAULT_TENANT)
     step(runtime)
     sent = step(runtime)
     assert sent.startswith("accepted")
