@@ -20,9 +20,9 @@ DESCRIPTION = """\
 Push prompts, fetch videos. A job is durable once its push is answered with 201. Nothing paid for is lost, and nothing \
 is paid for twice.
 
-Every request needs a key, except for `/healthz`, `/readyz` and this page. A key belongs to a tenant, which sees only \
-its own data, and has scopes: `push`, `read`, `observe`, `operate`, `admin`. A batch's name means a batch of the key's \
-own tenant; keys that reach every tenant write `TENANT:NAME` for the others.
+Every request needs a key, except for `/healthz`, `/readyz`, the provider's webhooks and this page. A key belongs to \
+a tenant, which sees only its own data, and has scopes: `push`, `read`, `observe`, `operate`, `admin`. A batch's name \
+means a batch of the key's own tenant; keys that reach every tenant write `TENANT:NAME` for the others.
 
 Amounts are US dollars as text with four decimals, times are RFC 3339 in UTC, and ids are UUIDs. To page through a \
 list, pass `next_cursor` as `cursor`. Every error is a problem (RFC 9457, `application/problem+json`) that names the \

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from models.tables.access import DEFAULT_TENANT_NAME
+
 _UNBOUNDED = 100_000
 _UNKNOWN = {
     "paused": "unknown: the account is paused",
@@ -133,7 +135,13 @@ def show_counts(batch: Mapping[str, Any]) -> str:
 
 def place_of(job: Mapping[str, Any]) -> str:
     """`pilot/3`: its place in its batch, if it has one."""
-    return f"{job['batch']}/{job['number']}" if job["batch"] else ""
+    return f"{batch_of(job)}/{job['number']}" if job["batch"] else ""
+
+
+def batch_of(job: Mapping[str, Any]) -> str:
+    """`pilot`: the name of its batch, with `TENANT:` before that of a tenant other than `default`."""
+    tenant = job.get("tenant", DEFAULT_TENANT_NAME)
+    return str(job["batch"]) if tenant == DEFAULT_TENANT_NAME else f"{tenant}:{job['batch']}"
 
 
 def show_money(dollars: str | None) -> str:

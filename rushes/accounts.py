@@ -26,7 +26,7 @@ from rushes.wavespeed.answers import (
     SubmitOutcomeUnknown,
 )
 
-_PAUSES = ("paused_reason", "person_paused_by")
+_PAUSES = ("paused_at", "paused_reason", "paused_detail", "person_paused_by")
 _WAITS = ("back_off_until", "check_back_off_until", "outputs_probe_at")
 
 

@@ -234,7 +234,7 @@ class Settings(BaseSettings):
         return self.artifacts_url or (self.data_dir.absolute() / "artifacts").as_uri()
 
     def get_artifacts_folder(self) -> Path:
-        """Return the folder of the video store. A batch's videos are in a folder with its name."""
+        """Return the folder of the video store. A batch of the tenant `default` has a folder with its name."""
         return Path(url2pathname(urlsplit(self.get_artifacts_url()).path))
 
     def find_api_key(self) -> str | None:

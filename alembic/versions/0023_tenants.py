@@ -10,7 +10,7 @@ branch_labels = None
 depends_on = None
 
 _DEFAULT = "00000000-0000-7000-8000-000000000001"
-_OWNED = ("batch", "job", "action")
+_OWNED = ("batch", "job")
 
 
 def upgrade() -> None:
@@ -19,13 +19,19 @@ def upgrade() -> None:
         # With the default, an older API process still works during an upgrade.
         op.add_column(table, sa.Column("tenant_id", sa.Uuid(), server_default=sa.text(f"'{_DEFAULT}'"), nullable=False))
         op.create_foreign_key(op.f(f"fk_{table}_tenant_id"), table, "tenant", ["tenant_id"], ["id"])
+    # Without a tenant, an action reaches the jobs of every tenant: as all of them did.
+    op.add_column("action", sa.Column("tenant_id", sa.Uuid(), nullable=True))
+    op.create_foreign_key(op.f("fk_action_tenant_id"), "action", "tenant", ["tenant_id"], ["id"])
     op.drop_index("ix_batch_name", "batch")
     op.create_index("ix_batch_name", "batch", ["tenant_id", sa.text("lower(name)")], unique=True)
     op.create_index("ix_batch_tenant", "batch", ["tenant_id", "id"])
     op.create_index("ix_job_tenant", "job", ["tenant_id", "id"])
     op.create_index("ix_job_tenant_state", "job", ["tenant_id", "state", "id"])
     op.create_index(
-        "ix_job_client_ref", "job", ["client_ref", "id"], postgresql_where=sa.text("client_ref IS NOT NULL")
+        "ix_job_client_ref",
+        "job",
+        ["client_ref", "tenant_id", "id"],
+        postgresql_where=sa.text("client_ref IS NOT NULL"),
     )
     op.create_index("ix_action_tenant", "action", ["tenant_id", "id"])
     op.create_table(
@@ -108,7 +114,7 @@ def downgrade() -> None:
     op.drop_index("ix_batch_name", "batch")
     op.create_index("ix_batch_name", "batch", [sa.text("lower(name)")], unique=True)
     op.drop_index("ix_job_client_ref", "job")
-    for table in _OWNED:
+    for table in (*_OWNED, "action"):
         op.drop_column(table, "tenant_id")  # with its indexes
     op.drop_table("api_key")
     op.drop_table("tenant")

@@ -17,7 +17,7 @@ from api.schemas.values import TimeLeftEstimate
 from models.db.session import Sessions
 from models.transitions.jobs import NewBatch
 from rushes.access.callers import CHANGE, OPERATE, PUSH, READ
-from rushes.artifacts.naming import find_folder
+from rushes.artifacts.naming import place_for
 from rushes.jobs.batches import forecast_push, get_batch, list_batch_events, list_batches, view_pushed_batch
 from rushes.jobs.pruning import delete_batch
 from rushes.jobs.pushing import check_batch, check_orders, push_batch
@@ -90,7 +90,7 @@ def show(batch_id: BatchId, runtime: RuntimeDep) -> BatchDetails:
     """Summary of one batch: states, cost and time left."""
     view = get_batch(runtime.sessions, batch_id, forecaster=runtime.forecaster)
     return BatchDetails.of(
-        view, folder=str(runtime.settings.get_artifacts_folder() / find_folder(view.summary.tenant, view.summary.name))
+        view, folder=str(runtime.settings.get_artifacts_folder() / place_for(view.summary.tenant, view.summary.name))
     )
 
 

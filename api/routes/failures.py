@@ -24,7 +24,7 @@ _GROUP: Json = {
     "models": ["ltx-2-fast", "ltx-2-pro"],
     "first_at": "2026-11-05T12:01:38.551042Z",
     "last_at": "2026-11-05T12:16:02.310077Z",
-    "samples": [{"id": JOB_ID, "batch": "pilot", "number": 3, "client_ref": "TEST-003"}],
+    "samples": [{"id": JOB_ID, "tenant": "default", "batch": "pilot", "number": 3, "client_ref": "TEST-003"}],
 }
 
 

@@ -110,10 +110,11 @@ def cancel(*, job_id: JobId, runtime: RuntimeDep, links: LinksDep, caller: Calle
 @router.post(
     "/{job_id:job}/retry",
     summary="Retry a job",
+    response_model=JobRetried,
     **answers(CHANGE, 202, "The job, active again.", examples.RETRIED_JOB, *BODY_ERRORS, 404, 409),
     openapi_extra=takes(RetryAsked, required=False, with_another_image=examples.RETRY),
 )
-def retry(*, job_id: JobId, asked: RetryBody, runtime: RuntimeDep, links: LinksDep, caller: CallerDep) -> JobRetried:
+def retry(*, job_id: JobId, asked: RetryBody, once: OnceDep) -> Response:
     """Queue a failed or cancelled job again. A job in any other state is refused with 409.
 
     `max_attempts` grows by the number of purchases so far, to at most 20. A video that is paid for but not stored is
@@ -122,9 +123,12 @@ def retry(*, job_id: JobId, asked: RetryBody, runtime: RuntimeDep, links: LinksD
 
     The body may replace values of the input. Rushes checks them as in a push, and the history keeps the old ones.
     """
-    state = retry_job(runtime.sessions, job_id, asked.input if asked else None, caller=caller)
-    runtime.waker.wake()
-    return JobRetried(state=state, job=JobDetails.of(get_job(runtime.sessions, job_id), links))
+
+    def make(sessions: Sessions) -> Made:
+        state = retry_job(sessions, job_id, asked.input if asked else None, caller=once.caller)
+        return Made(JobRetried(state=state, job=JobDetails.of(get_job(sessions, job_id), once.links)), 202)
+
+    return once.answer(make)
 
 
 @router.post(

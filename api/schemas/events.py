@@ -38,6 +38,7 @@ class FailureSample(Shown):
     """One of the failed jobs."""
 
     id: UUID
+    tenant: str
     batch: str | None
     number: int | None = Field(description="Position in the batch, from 1.")
     client_ref: str | None

@@ -16,6 +16,7 @@ class UnconfirmedView(Shown):
 
     prediction_id: UUID
     job_id: UUID
+    tenant: str
     batch: str | None
     model: str = Field(description="The video model's short name.")
     input: dict[str, Any] = Field(description="All parameters, as sent to the provider.")

@@ -7,7 +7,7 @@ import typer
 from cli.api_client import open_api
 from cli.choosing import read_moment, read_which
 from cli.options import JsonOption
-from cli.output import note, place_of, print_facts, print_json, print_line, show_moment, show_money, show_text
+from cli.output import batch_of, note, place_of, print_facts, print_json, print_line, show_moment, show_money, show_text
 from cli.prompt_file.options import gather
 
 
@@ -61,7 +61,7 @@ def _show_group(group: dict[str, Any]) -> None:
 def _hint(group: dict[str, Any]) -> None:
     sample = group["samples"][0]
     job = place_of(sample) or sample["id"]
-    retry = f"batch retry {sample['batch']} --code {group['code']}" if sample["batch"] else f"job retry {job}"
+    retry = f"batch retry {batch_of(sample)} --code {group['code']}" if sample["batch"] else f"job retry {job}"
     note(f"hint: `rushes job show {job}` shows one of them; `rushes {retry}` tries again")
 
 

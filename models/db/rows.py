@@ -7,10 +7,16 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
+from models.tables.base import DEFAULT_TENANT
+
 Shape = TypeVar("Shape")
 
-JOB_PLACE = """(
-        SELECT coalesce(batch.name || '/' || placed.number, CAST(placed.id AS text))
+BATCH_PLACE = f"""(
+        SELECT coalesce(min(name) || ':', '') FROM tenant WHERE id = batch.tenant_id AND id <> '{DEFAULT_TENANT}'
+    ) || batch.name"""
+"""SQL: the name of a row of `batch` for people, with `TENANT:` before that of a tenant other than `default`."""
+JOB_PLACE = f"""(
+        SELECT coalesce({BATCH_PLACE} || '/' || placed.number, CAST(placed.id AS text))
         FROM job AS placed LEFT JOIN batch ON batch.id = placed.batch_id WHERE placed.id = job_id) AS place"""
 """SQL: the column that names the job of the row's `job_id` for people: BATCH/NUMBER, else the job's id."""
 

@@ -43,7 +43,7 @@ def find_action(session: Session, action_id: UUID) -> Action | None:
 def list_actions(
     session: Session, *, limit: int, before: UUID | None = None, tenant_id: UUID | None = None
 ) -> Sequence[Action]:
-    """Actions that a tenant has requested, or all, newest first. `before` is the last id of the previous page."""
+    """Actions on a tenant's jobs, or all, newest first. `before` is the last id of the previous page."""
     query = select(Action).order_by(Action.id.desc()).limit(limit)
     if tenant_id is not None:
         query = query.where(Action.tenant_id == tenant_id)

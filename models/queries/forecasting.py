@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import find_all, find_one, statement
+from models.db.rows import BATCH_PLACE, find_all, find_one, statement
 from models.lifecycle import SLOT_WINDOWS
 from models.money import SPENT_TODAY, first_id_of_today
 
@@ -138,9 +138,9 @@ def find_recent(session: Session) -> Recent:
     return recent
 
 
-_PROMISES = statement("""
-    SELECT id AS batch_id, name, finish_by, extract(epoch FROM finish_by - now())::float8 AS seconds_left,
-        at_risk_at IS NOT NULL AS at_risk
+_PROMISES = statement(f"""
+    SELECT id AS batch_id, {BATCH_PLACE} AS name, finish_by,
+        extract(epoch FROM finish_by - now())::float8 AS seconds_left, at_risk_at IS NOT NULL AS at_risk
     FROM batch
     WHERE finish_by > now() - interval '1 day'
       AND EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))
@@ -155,7 +155,7 @@ def list_promises(session: Session, *, count: int) -> list[Promise]:
 
 
 _BUSY = statement(f"""
-    SELECT batch.id AS batch_id, batch.name
+    SELECT batch.id AS batch_id, {BATCH_PLACE} AS name
     FROM prediction, {_JOB_OF_IT} JOIN batch ON batch.id = batch_id
     WHERE prediction.state IN ('submitting', 'unconfirmed', 'rendering')
     GROUP BY batch.id

@@ -14,6 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 from models.lifecycle import JOB_ENDED, JobState
 from models.money import SPENT
 from models.queries.job_filter import JobFilter
+from models.tables.access import Tenant
 from models.tables.batch import Batch
 from models.tables.job import Job
 from models.tables.prediction import Prediction
@@ -40,6 +41,7 @@ class FailedJob(NamedTuple):
     """A failed job, without its input."""
 
     id: UUID
+    tenant: str
     batch: str | None
     number: int | None
     client_ref: str | None
@@ -65,7 +67,7 @@ _COLUMNS = {
 }
 _PARTIAL = {"error_code", "ended_at", "client_ref"}  # an index by one of these holds only the rows that have it
 _BEFORE_IDS = (
-    ("client_ref",),
+    ("client_ref", "tenant_id"),
     ("batch_id", "states"),
     ("batch_id",),
     ("code",),
@@ -152,10 +154,9 @@ def _direct(keys: Iterable[InstrumentedAttribute[Any]], is_descending: bool) -> 
 def list_failed(session: Session, chosen: JobFilter, *, limit: int) -> list[FailedJob]:
     """The chosen jobs that have failed, the last one first."""
     paid = select(func.coalesce(func.sum(Prediction.price), 0)).where(Prediction.job_id == Job.id, text(SPENT))
-    shown = (Job.id, Batch.name, Job.number, Job.client_ref, Job.video_model, Job.price, Job.error_code)
-    query = select(*shown, Job.error_message, Job.ended_at, paid.scalar_subquery()).outerjoin(
-        Batch, Batch.id == Job.batch_id
-    )
+    shown = (Job.id, Tenant.name, Batch.name, Job.number, Job.client_ref, Job.video_model, Job.price, Job.error_code)
+    query = select(*shown, Job.error_message, Job.ended_at, paid.scalar_subquery())
+    query = query.join(Tenant, Tenant.id == Job.tenant_id).outerjoin(Batch, Batch.id == Job.batch_id)
     query = query.where(Job.state == JobState.FAILED.value, Job.ended_at.is_not(None), *chosen.find_conditions())
     rows: Iterable[Any] = session.execute(query.order_by(Job.ended_at.desc(), Job.id.desc()).limit(limit))
     return [FailedJob(*row) for row in rows]

@@ -93,11 +93,12 @@ def list_posted(session: Session, account_id: UUID) -> list[Posted]:
 
 
 _UNCONFIRMED = statement("""
-    SELECT prediction.id AS prediction_id, job_id, batch.name AS batch, video_model,
+    SELECT prediction.id AS prediction_id, job_id, tenant.name AS tenant, batch.name AS batch, video_model,
         coalesce(sent_input, input) AS input, prediction.price, posted_at,
         prediction.error_code IS NOT DISTINCT FROM 'undecidable' AS needs_person,
         coalesce(prediction.error_message, '') AS reason
-    FROM prediction JOIN job ON job.id = job_id LEFT JOIN batch ON batch.id = batch_id
+    FROM prediction JOIN job ON job.id = job_id JOIN tenant ON tenant.id = tenant_id
+        LEFT JOIN batch ON batch.id = batch_id
     WHERE prediction.state = 'unconfirmed'
     ORDER BY posted_at, prediction.id
 """)

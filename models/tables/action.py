@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.tables.base import Base, new_id, one_of, owned
+from models.tables.base import Base, new_id, one_of
 
 
 class ActionKind(StrEnum):
@@ -45,7 +45,9 @@ class Action(Base):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    tenant_id: Mapped[UUID] = owned()
+    tenant_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("tenant.id")
+    )  # whose jobs it reaches; null: every tenant's
     kind: Mapped[str]
     state: Mapped[str] = mapped_column(server_default=text("'running'"))
     chosen: Mapped[dict[str, Any]]  # the filter, with times instead of ages and ids instead of names

@@ -39,7 +39,7 @@ class Job(Base):
         Index("ix_job_state", "state", "id"),
         Index("ix_job_tenant", "tenant_id", "id"),
         Index("ix_job_tenant_state", "tenant_id", "state", "id"),
-        Index("ix_job_client_ref", "client_ref", "id", postgresql_where=text("client_ref IS NOT NULL")),
+        Index("ix_job_client_ref", "client_ref", "tenant_id", "id", postgresql_where=text("client_ref IS NOT NULL")),
         Index("ix_job_batch", "batch_id", "id"),
         Index("ix_job_batch_state", "batch_id", "state", "id"),
         Index("ix_job_video_model", "video_model", "id"),

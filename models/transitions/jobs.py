@@ -111,7 +111,7 @@ def find_same_push(session: Session, digest: str, *, tenant_id: UUID) -> Batch |
 
     Another push of them waits until this transaction has ended.
     """
-    session.execute(_WAIT_FOR_SAME, {"words": digest})
+    session.execute(_WAIT_FOR_SAME, {"words": f"{tenant_id} {digest}"})
     same = select(Batch).where(Batch.digest == digest, Batch.tenant_id == tenant_id, Batch.deleted_at.is_(None))
     return session.scalars(same.order_by(Batch.id.desc()).limit(1)).first()
 

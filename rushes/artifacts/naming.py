@@ -18,26 +18,30 @@ def video_name(
     *,
     job_id: UUID,
     prompt: str,
-    folder: str | None = None,
+    batch: str | None = None,
     number: int | None = None,
     total: int | None = None,
     stem: str | None = None,
 ) -> str:
-    """`<folder>/<stem>.mp4` or `<folder>/<number>-<slug>.mp4`, or `jobs/<stem or slug>-<job id>.mp4` without a batch.
+    """`<batch>/<stem>.mp4` or `<batch>/<number>-<slug>.mp4`, or `jobs/<stem or slug>-<job id>.mp4` without a batch.
 
-    `folder` is that of the job's batch. Stems and numbers are unique in their batch, so no two jobs share a name.
+    A batch's name is unique in its tenant and valid as a folder name, and stems and numbers are unique in their batch,
+    so no two jobs of a tenant share a name.
     Numbers are padded to the width of `total`, so that a listing has the order of the push.
     """
     source = prompt[:_SLUG_SOURCE_LIMIT]
     slug = stem or slugify(source, max_length=SLUG_LIMIT, word_boundary=True, save_order=True) or "video"
-    if folder is None or number is None:
+    if batch is None or number is None:
         return f"jobs/{slug}-{job_id.hex}.mp4"
-    return f"{folder}/{stem or f'{number:0{len(str(total or number))}d}-{slug}'}.mp4"
+    return f"{batch}/{stem or f'{number:0{len(str(total or number))}d}-{slug}'}.mp4"
 
 
-def find_folder(tenant: str, batch: str) -> str:
-    """Return the folder of a batch's videos. No name of a batch begins with `@`."""
-    return batch if tenant == DEFAULT_TENANT_NAME else f"@{tenant}/{batch}"
+def place_for(tenant: str, name: str) -> str:
+    """Return the name of a tenant's file or folder in the store: below `@<tenant>/`, except for the tenant `default`.
+
+    No name of a batch begins with `@`.
+    """
+    return name if tenant == DEFAULT_TENANT_NAME else f"@{tenant}/{name}"
 
 
 def duplicate_name(name: str, *, purchase: int) -> str:

@@ -74,7 +74,7 @@ def request_action(
             kind=kind.value,
             chosen=_FILTER.dump_python(chosen, mode="json", exclude_defaults=True),
             arguments=arguments,
-            tenant_id=caller.tenant_id,
+            tenant_id=chosen.tenant_id,
             requested_by=caller.by,
             matched=matched,
             cost=cost,
@@ -88,7 +88,7 @@ def request_action(
             action.state, action.changed, action.ended_at = ActionState.DONE.value, matched, datetime.now(UTC)
         transitions.actions.insert_action(session, action)
         session.refresh(action)
-        asked = {"kind": kind.value, "filter": action.chosen, "priority": arguments.get("priority"), "jobs": matched}
+        asked = {"kind": kind.value, "filter": action.chosen, "arguments": arguments, "jobs": matched}
         record(session, caller, "action.request", action.id, after=asked)
     return action
 
@@ -132,10 +132,12 @@ def abort_action(sessions: Sessions, action_id: UUID, *, problem: str, caller: C
     """
     with transaction(sessions) as session:
         action = _require_action(session, action_id)
-        if caller is not None and action.state == ActionState.RUNNING.value:
-            record(session, caller, "action.abort", action_id)
+        was_running = action.state == ActionState.RUNNING.value
         transitions.actions.end_action(session, action_id, state=ActionState.ABORTED.value, problem=problem)
         session.refresh(action)
+        if caller is not None and was_running:
+            before, after = {"state": ActionState.RUNNING}, {"state": action.state, "changed": action.changed}
+            record(session, caller, "action.abort", action_id, before=before, after=after)
         return action
 
 

@@ -98,8 +98,10 @@ def delete_batch(sessions: Sessions, batch_id: UUID, *, caller: Caller) -> Batch
     with transaction(sessions) as session:
         deleted = transitions.pruning.delete_batch(session, batch_id, by=caller.by)
         if deleted:
-            name = session.get_one(Batch, batch_id).name
-            record(session, caller, "batch.delete", batch_id, after={"batch": name})
+            batch = session.get_one(Batch, batch_id)
+            session.refresh(batch)
+            before, after = {"batch": batch.name, "deleted_at": None}, {"deleted_at": batch.deleted_at}
+            record(session, caller, "batch.delete", batch_id, before=before, after=after)
     view = get_batch(sessions, batch_id)
     if not deleted and view.summary.deleted_at is None:
         left = view.summary.job_count - view.done

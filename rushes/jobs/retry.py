@@ -25,7 +25,7 @@ def retry_job(sessions: Sessions, job_id: UUID, replaced: Mapping[str, Any] | No
     """
     with transaction(sessions) as session:
         job = require_job(session, job_id)
-        with recorded(session, caller, "job.retry", job, "state", "max_attempts"):
+        with recorded(session, caller, "job.retry", job, "state", "max_attempts", "input", "price"):
             return retry_in(session, job_id, replaced, by=caller.by)
 
 

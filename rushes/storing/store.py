@@ -18,7 +18,7 @@ from models.lifecycle import Reason
 from models.transitions.storing.steps import NewArtifact, StoreTicket
 from rushes.artifacts.download import Arrived, DownloadLimits, download_file
 from rushes.artifacts.errors import DownloadFailed, Suspect
-from rushes.artifacts.naming import duplicate_name, find_folder, video_name
+from rushes.artifacts.naming import duplicate_name, place_for, video_name
 from rushes.artifacts.probe import ExpectedVideo
 from rushes.artifacts.publish import KeptFile, StoredVideo, UnverifiedFile, copy_kept, store_video
 from rushes.catalog import get_video_model
@@ -201,12 +201,12 @@ def _name_video(ticket: StoreTicket) -> str:
     name = video_name(
         job_id=ticket.job_id,
         prompt=str(ticket.input.get("prompt", "")),
-        folder=find_folder(ticket.tenant, ticket.batch_name) if ticket.batch_name else None,
+        batch=ticket.batch_name,
         number=ticket.number,
         total=ticket.batch_size,
         stem=ticket.file_stem,
     )
-    return duplicate_name(name, purchase=ticket.purchase) if ticket.is_duplicate else name
+    return place_for(ticket.tenant, duplicate_name(name, purchase=ticket.purchase) if ticket.is_duplicate else name)
 
 
 def _describe_files(stored: StoredVideo) -> tuple[NewArtifact, NewArtifact]:

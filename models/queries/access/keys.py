@@ -13,6 +13,9 @@ from models.tables.batch import Batch
 from models.tables.job import Job
 from models.tables.prediction import Prediction
 
+EVERY_TENANT = UUID(int=0)
+"""Stands for the owner of an action that reaches every tenant: only callers that do so may see it."""
+
 
 def list_tenants(session: Session) -> Sequence[Tenant]:
     """All tenants, oldest first."""
@@ -57,8 +60,9 @@ def has_admin(session: Session) -> bool:
 
 
 def find_owner(session: Session, table: type[Job | Batch | Action], row_id: UUID) -> UUID | None:
-    """The tenant of this row; None if there is no such row."""
-    return session.scalars(select(table.tenant_id).where(table.id == row_id)).first()
+    """The tenant of this row, or `EVERY_TENANT`; None if there is no such row."""
+    owner = func.coalesce(table.tenant_id, EVERY_TENANT)
+    return session.scalars(select(owner).where(table.id == row_id)).first()
 
 
 def find_prediction_owner(session: Session, prediction_id: UUID) -> UUID | None:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, changed_a_row, find_one, statement
 from models.lifecycle import JobState, Reason
+from models.tables.access import DEFAULT_TENANT_NAME
 from models.tables.artifact import ArtifactKind
 from models.tables.base import new_id
 from models.transitions.history import append_event, fields, log
@@ -72,7 +73,8 @@ class StoreTicket(NamedTuple):
     @property
     def place(self) -> str:
         """What `JOB_PLACE` selects."""
-        return f"{self.batch_name}/{self.number}" if self.batch_name else str(self.job_id)
+        prefix = "" if self.tenant == DEFAULT_TENANT_NAME else f"{self.tenant}:"
+        return f"{prefix}{self.batch_name}/{self.number}" if self.batch_name else str(self.job_id)
 
 
 class NewArtifact(NamedTuple):

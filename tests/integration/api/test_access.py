@@ -237,6 +237,27 @@ def test_an_action_of_a_tenant_leaves_other_tenants_alone(api: Api, films: Films
     assert refused.status_code == 422  # a tenant alone is no filter
 
 
+def test_an_action_on_every_tenant_is_seen_only_by_those_who_reach_them(api: Api, films: Films) -> None:
+    with transaction(api.sessions) as session:
+        mine = add_key(session, Scope.PUSH, Scope.READ)
+    body = {"kind": "pause", "filter": {"state": ["queued"]}}
+    everywhere = ask(api, KEY, "POST", "/v1/actions", json=body).raise_for_status().json()["id"]
+    theirs = {"kind": "pause", "filter": {"tenant": "films", "state": ["queued"]}}
+    there = ask(api, KEY, "POST", "/v1/actions", json=theirs).raise_for_status().json()["id"]
+    for key, action, statuses in ((mine, everywhere, {404}), (mine, there, {404}), (films.key, there, {200})):
+        paths = (("GET", ""), ("GET", "/items"), ("POST", "/abort"))
+        assert {ask(api, key, each, f"/v1/actions/{action}{part}").status_code for each, part in paths} == statuses
+    assert ask(api, mine, "GET", "/v1/actions").json()["items"] == []
+    assert ask(api, KEY, "GET", f"/v1/actions/{everywhere}").status_code == 200
+
+
+def test_failures_name_the_tenant(api: Api, films: Films) -> None:
+    with transaction(api.sessions) as session:
+        failed = rows.add_job(session, "failed", tenant_id=films.tenant_id)
+    (group,) = api.client.get("/v1/failures").json()["items"]
+    assert [(each["id"], each["tenant"]) for each in group["samples"]] == [(str(failed), "Films")]
+
+
 def test_a_name_means_the_callers_own_batch(api: Api, films: Films) -> None:
     with transaction(api.sessions) as session:
         observer = add_key(session, Scope.OBSERVE)

@@ -26,16 +26,16 @@ JOB = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
     ],
 )
 def test_names_are_readable(prompt: str, batch: str | None, number: int | None, total: int | None, name: str) -> None:
-    assert video_name(job_id=JOB, prompt=prompt, folder=batch, number=number, total=total) == name
+    assert video_name(job_id=JOB, prompt=prompt, batch=batch, number=number, total=total) == name
 
 
 def test_a_stem_of_the_caller_names_the_file() -> None:
-    assert video_name(job_id=JOB, prompt="A fox", folder="b", number=7, stem="TEST-001") == "b/TEST-001.mp4"
+    assert video_name(job_id=JOB, prompt="A fox", batch="b", number=7, stem="TEST-001") == "b/TEST-001.mp4"
     assert video_name(job_id=JOB, prompt="A fox", stem="TEST-001") == f"jobs/TEST-001-{JOB.hex}.mp4"
 
 
 def test_a_long_prompt_is_cut_between_words() -> None:
-    name = video_name(job_id=JOB, prompt="seagulls over water " * 200, folder="b", number=1)
+    name = video_name(job_id=JOB, prompt="seagulls over water " * 200, batch="b", number=1)
 
     slug = name.removeprefix("b/1-").removesuffix(".mp4")
     assert len(slug) <= SLUG_LIMIT
@@ -48,7 +48,7 @@ def test_a_long_prompt_is_cut_between_words() -> None:
     number=st.integers(1, 10**6),
 )
 def test_every_prompt_gives_a_name_that_stays_in_the_store(prompt: str, batch: str | None, number: int) -> None:
-    name = video_name(job_id=uuid4(), prompt=prompt, folder=batch, number=number, total=10**6)
+    name = video_name(job_id=uuid4(), prompt=prompt, batch=batch, number=number, total=10**6)
 
     assert str(check_name(name)) == name
     assert name.isascii()

@@ -80,6 +80,14 @@ def test_failures_are_shown_in_groups_with_the_next_step(run: Run) -> None:
     assert "`rushes batch retry pilot --code provider`" in err
 
 
+def test_a_hint_names_the_batch_of_another_tenant_in_full(run: Run) -> None:
+    samples = [{"id": UUID, "tenant": "films", "batch": "pilot", "number": 3}]
+    with serve_stub(Answer(200, {"items": [{**GROUP, "samples": samples}], "jobs": 1200})) as stub:
+        _, out, err = run(stub, "failures")
+    assert "  such as  films:pilot/3\n" in out
+    assert "`rushes batch retry films:pilot --code provider`" in err
+
+
 def test_no_failures_are_no_groups_and_no_next_step(run: Run) -> None:
     with serve_stub(Answer(200, {"items": [], "jobs": 0})) as stub:
         assert run(stub, "failures") == (0, "0 failed jobs\n", "")
