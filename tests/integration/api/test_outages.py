@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import urljoin
 
 import psutil
 import pytest
@@ -256,7 +257,7 @@ def test_the_docs_page_loads_only_what_the_api_serves(api: Api, monkeypatch: pyt
     monkeypatch.setattr(api.app, "root_path", root)
     page = api.client.get(f"{root}/docs")
     loaded = re.findall(r"""(?:src|href)="([^"]+)"|url: '([^']+)'""", page.text)
-    addresses = [link or document for link, document in loaded]
+    addresses = [urljoin(f"{root}/docs", link or document) for link, document in loaded]
     assert len(addresses) == 4
     assert all(api.client.get(each).status_code == 200 for each in addresses)
     (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)

@@ -42,6 +42,7 @@ ARGUMENTS: dict[str, Any] = {
     "claimed": [],
     "code": "foreign_list",
     "count": 1_000,
+    "client_ref": "TEST-1",
     "delay": timedelta(seconds=1),
     "detail": "some words",
     "digest": SHA256,

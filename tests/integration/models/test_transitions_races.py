@@ -622,6 +622,7 @@ WITHOUT_A_LOSER = {
     "ensure_account",
     "limit_slots",
     "mark_late_files",  # the same mark, whoever makes it
+    "find_same_job",
     "find_same_push",  # waits for the other, and finds its batch
     "insert_job",  # new rows
     "begin_upload",  # needs files: test_uploads.py
