@@ -30,8 +30,8 @@ class KeptAnswer(NamedTuple):
     location: str | None = None
 
 
-# A request with this key in another process is waited for briefly, because the wait keeps a connection. Later statements
-# of the transaction wait as long as usual: RETURNING is evaluated once the row is stored.
+# The wait for another process's request with this key is short, because it keeps a connection. Later statements of the
+# transaction wait as long as usual: RETURNING is evaluated once the row is stored.
 _RESERVE = statement(f"""
     INSERT INTO idempotent_request AS earlier (tenant_id, key, digest)
     SELECT :tenant_id, :key, :digest FROM set_config('lock_timeout', '{TWIN_TIMEOUT}', true)

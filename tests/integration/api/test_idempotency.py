@@ -163,8 +163,7 @@ def test_twins_wait_without_connections_and_few_of_them(api: Api, monkeypatch: p
     def ask() -> tuple[KeptAnswer, bool] | None:
         try:
             return answer_once(api.sessions, request, make)
-        except InProgress as error:
-            assert error.retry_after == answers.RETRY_AFTER
+        except InProgress:
             return None
 
     monkeypatch.setattr(answers, "TWIN_WAITS", timedelta(seconds=60))
