@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(None, None, static_url=ASSETS, title=TITLE, version=version("rushes"), lifespan=_live)
     app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
     app.state.keys = KeyRing(app.state.runtime.sessions)
-    app.state.large_body = asyncio.Lock()
+    app.state.large_reads, app.state.large_body = asyncio.Semaphore(2), asyncio.Lock()
     app.add_middleware(BoundedAnswers)
     app.add_middleware(AccessLog)
     app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)  # added last, so outermost

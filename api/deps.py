@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 from uuid import UUID
 
@@ -29,9 +29,9 @@ MEGABYTE = 1_000_000
 JOB_BYTES = MEGABYTE
 """A prompt of 5,000 characters takes 60 kB if every character is escaped."""
 LARGE_BYTES = 8 * MEGABYTE
-"""Larger bodies are read one at a time: each takes several times its size in memory until its jobs are stored."""
+"""Two larger bodies are read at a time, and one is handled: it takes several times its size until it is stored."""
 STALL_SECONDS, LEAST_BYTES_PER_SECOND = 30.0, 100_000
-"""A body may take this long, and longer by its size: a client that stalls must not keep others from pushing."""
+"""A body may take this long, and longer by its size: clients that stall must not keep others from pushing."""
 TOO_SLOW = "the body arrived too slowly: less than 100 kB per second, after the first 30 seconds; nothing was stored"
 FILE_JOB_BYTES = 42 * MEGABYTE
 """A data URL of the largest upload takes 40 MB."""
@@ -135,21 +135,18 @@ def body_of(schema: type[Schema], *, limit_bytes: int | None = None) -> Callable
         _require_json(request)
         most = limit_bytes or (await get_runtime(request)).settings.max_push_size
         hint = "" if limit_bytes else ", the most that this API accepts (RUSHES_MAX_PUSH_SIZE): split the batch"
-        announced = request.headers.get("content-length", "")
-        is_small = most <= LARGE_BYTES or (announced.isdecimal() and int(announced) <= LARGE_BYTES)
-        async with nullcontext() if is_small else request.app.state.large_body:
-            yield read_schema(schema, await read_bounded(request, most, hint=hint))
+        async with read_bounded(request, most, hint=hint) as body:
+            yield read_schema(schema, body)
 
     return read
 
 
-async def read_retry(request: Request) -> RetryAsked | None:
+async def read_retry(request: Request) -> AsyncIterator[RetryAsked | None]:
     """Read the body of a retry, which may be missing."""
-    body = await read_bounded(request, FILE_JOB_BYTES)
-    if not body:
-        return None
-    _require_json(request)
-    return read_schema(RetryAsked, body)
+    if "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0":
+        _require_json(request)
+    async with read_bounded(request, FILE_JOB_BYTES) as body:
+        yield read_schema(RetryAsked, body) if body else None
 
 
 def _require_json(request: Request) -> None:
@@ -160,29 +157,43 @@ def _require_json(request: Request) -> None:
         raise HTTPException(415, "send the body without compression")
 
 
-async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") -> bytearray:
+@asynccontextmanager
+async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") -> AsyncIterator[bytearray]:
     """Read a body of at most `limit_bytes`, as long as it arrives at `LEAST_BYTES_PER_SECOND` on average.
 
-    `request.state.body_digest` is then its SHA-256.
+    `request.state.body_digest` is then its SHA-256. If it is large, no other large body is handled in this block.
     """
     too_large = HTTPException(413, f"the body has more than {limit_bytes:,} bytes{hint}")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:
         raise too_large
-    try:
-        return await _read_in_time(request, limit_bytes, too_large)
-    except TimeoutError:
-        raise HTTPException(408, TOO_SLOW, headers={"Connection": "close"}) from None
+    async with AsyncExitStack() as held:
+        try:
+            body = await _read_in_time(request, limit_bytes, too_large, held)
+        except TimeoutError:
+            raise HTTPException(408, TOO_SLOW, headers={"Connection": "close"}) from None
+        if len(body) > LARGE_BYTES:
+            await held.enter_async_context(request.app.state.large_body)
+        yield body
 
 
-async def _read_in_time(request: Request, limit_bytes: int, too_large: HTTPException) -> bytearray:
-    body, digest, began = bytearray(), hashlib.sha256(), asyncio.get_running_loop().time()
+async def _read_in_time(
+    request: Request, limit_bytes: int, too_large: HTTPException, held: AsyncExitStack
+) -> bytearray:
+    clock = asyncio.get_running_loop().time
+    body, digest, began = bytearray(), hashlib.sha256(), clock()
     async with asyncio.timeout_at(began + STALL_SECONDS) as patience:
         async for chunk in request.stream():
+            was_large = len(body) > LARGE_BYTES
             body += chunk
             digest.update(chunk)
             if len(body) > limit_bytes:
                 raise too_large
+            if len(body) > LARGE_BYTES and not was_large:
+                patience.reschedule(None)  # this wait is not the client's fault
+                waits_since = clock()
+                await held.enter_async_context(request.app.state.large_reads)
+                began += clock() - waits_since
             patience.reschedule(began + STALL_SECONDS + len(body) / LEAST_BYTES_PER_SECOND)
     request.state.body_digest = digest.hexdigest()
     return body

@@ -10,11 +10,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.validation import describe_problem
-from models.db.errors import DatabaseAway
+from models.db.errors import DatabaseAway, is_lock_failure
 from rushes import errors
 from rushes.errors import Problem
 from rushes.wavespeed.answers import WebhookRefused
@@ -27,6 +28,8 @@ _TITLES = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unproce
 """Phrases of RFC 9110. Older versions of Python use older phrases."""
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="rushes"'}
+
+_LOCKED = "another request or a worker keeps these rows locked: repeat yours in a moment"
 
 _SHOWN = 3  # problems repeated in `detail`; `errors` lists all of them
 
@@ -94,7 +97,7 @@ class ProblemResponse(JSONResponse):
 
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error that is raised on purpose. The middleware `AccessLog` answers bugs."""
-    for kind in (errors.RushesError, DatabaseAway, RequestValidationError, HTTPException):
+    for kind in (errors.RushesError, DatabaseAway, OperationalError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer_error)
 
 
@@ -106,6 +109,8 @@ async def answer_error(_: Request, error: Exception) -> Response:
         return ProblemResponse(error.status_code, _explain(error), headers=error.headers)
     if isinstance(error, errors.InvalidInput):
         return _refuse_fields(error.problems)
+    if is_lock_failure(error):
+        return ProblemResponse(409, _LOCKED, headers=_retry_header(RETRY_AFTER))
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
     if status is None:
         raise error

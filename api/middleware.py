@@ -108,7 +108,7 @@ class BoundedAnswers:
         self._abandoned.add(task)
         task.add_done_callback(self._forget)
         headers = {"Retry-After": str(int(RETRY_AFTER.total_seconds()))}
-        detail = "the database does not answer; the request may still be carried out"
+        detail = "the request was not handled in time; it may still be carried out"
         await ProblemResponse(503, detail, headers=headers)(scope, receive, send)
 
     def _forget(self, task: "asyncio.Task[None]") -> None:

@@ -26,7 +26,8 @@ means a batch of the key's own tenant; keys that reach every tenant write `TENAN
 
 Amounts are US dollars as text with four decimals, times are RFC 3339 in UTC, and ids are UUIDs. To page through a \
 list, pass `next_cursor` as `cursor`. Every error is a problem (RFC 9457, `application/problem+json`) that names the \
-wrong fields. A 503 comes with `Retry-After`.\
+wrong fields. A 503 comes with `Retry-After`, and so does a 409 if the same request is in progress or a row is locked: \
+repeat it then.\
 """
 TAGS = [
     {"name": "jobs", "description": "One video each: push, follow, fetch, cancel, retry, recheck."},
@@ -69,7 +70,10 @@ _PROBLEMS = {
     415: ("The body is not sent as JSON.", "send the body as JSON, with the header `Content-Type: application/json`"),
     416: ("The file does not have that range.", "the file does not have that range"),
     422: ("One or more fields are wrong; nothing was stored.", str(_WRONG_FIELD)),
-    503: ("The database is away. Try again after `Retry-After` seconds.", "the database cannot be reached"),
+    503: (
+        "The database is away, or the request took too long. Try again after `Retry-After` seconds.",
+        "the database cannot be reached",
+    ),
 }
 """The meaning of each error, and the detail of its example."""
 BODY_ERRORS = (400, 408, 413, 415, 422)

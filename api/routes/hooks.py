@@ -20,7 +20,8 @@ Token = Annotated[str, Path(description="The token that was issued with the addr
 
 async def read_body(request: Request) -> bytes:
     """Return the bytes as received, because the signature covers them."""
-    return bytes(await read_bounded(request, HOOK_BYTES))
+    async with read_bounded(request, HOOK_BYTES) as body:
+        return bytes(body)
 
 
 @router.post(

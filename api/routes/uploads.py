@@ -1,5 +1,6 @@
 """Files as inputs of jobs."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request
@@ -20,11 +21,12 @@ Digest = Annotated[
 ]
 
 
-async def read_file(request: Request) -> bytes:
-    """Return the body. A browser sends these types for another web site only after asking us for permission."""
+async def read_file(request: Request) -> AsyncIterator[bytes]:
+    """Read the body. A browser sends these types for another web site only after asking us for permission."""
     if not request.headers.get("content-type", "").lower().startswith(("image/", "video/", "application/octet-stream")):
         raise HTTPException(415, "send the bytes of an image or a video, with its `Content-Type`")
-    return bytes(await read_bounded(request, LARGEST_UPLOAD, hint="; give an http(s) URL instead"))
+    async with read_bounded(request, LARGEST_UPLOAD, hint="; give an http(s) URL instead") as body:
+        yield bytes(body)
 
 
 @router.post(

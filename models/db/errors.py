@@ -36,11 +36,6 @@ def discard_unusable(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-def is_lock_timeout(error: SQLAlchemyError) -> bool:
-    """Whether the statement gave up its wait for a lock."""
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == "55P03"
-
-
 def describe_failure(error: SQLAlchemyError) -> str:
     """Say that the database cannot be used, and why in the server's own words. It names no user and no password."""
     if isinstance(error, PoolTimeout):

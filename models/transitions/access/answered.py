@@ -11,6 +11,7 @@ from models.db.session import LOCK_TIMEOUT
 
 KEPT = timedelta(days=14)
 """How long an answer is kept."""
+TWIN_TIMEOUT = "2s"
 
 
 class RequestKey(NamedTuple):
@@ -29,13 +30,14 @@ class KeptAnswer(NamedTuple):
     location: str | None = None
 
 
-# Behind a pooler, a connection has no limit of its own on the wait for another request with this key.
+# The wait for another process's request with this key is short, because it keeps a connection. Later statements of the
+# transaction wait as long as usual: RETURNING is evaluated once the row is stored.
 _RESERVE = statement(f"""
     INSERT INTO idempotent_request AS earlier (tenant_id, key, digest)
-    SELECT :tenant_id, :key, :digest FROM set_config('lock_timeout', '{LOCK_TIMEOUT}', true)
+    SELECT :tenant_id, :key, :digest FROM set_config('lock_timeout', '{TWIN_TIMEOUT}', true)
     ON CONFLICT (tenant_id, key) DO UPDATE SET digest = excluded.digest, created_at = now()
     WHERE earlier.created_at < now() - CAST(:kept AS interval)
-    RETURNING 1
+    RETURNING set_config('lock_timeout', '{LOCK_TIMEOUT}', true)
 """)
 _EARLIER = statement("""
     SELECT digest, status, body, location FROM idempotent_request WHERE tenant_id = :tenant_id AND key = :key

@@ -13,11 +13,12 @@ import httpx
 import psutil
 import pytest
 
-from api import deps
+from api import deps, middleware
 from sandbox.servers import EmbeddedPostgres
 from tests.support.access import KEY, bearing
 from tests.support.api_server import Api, fields_of, new_job, serve_api
 from tests.support.servers import cloned_database
+from tests.support.simulator_client import wait_until
 
 JSON = {"Content-Type": "application/json"}
 GIGABYTE = 1_000_000_000
@@ -138,15 +139,54 @@ def connected(url: httpx.URL) -> Iterator[socket.socket]:
         yield sock
 
 
-def test_a_client_that_stalls_gives_way_to_the_next_large_push(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def large_push(api: Api) -> httpx.Response:
+    body = b'{"name": "large", "jobs": [' + b" " * deps.LARGE_BYTES + b"]}"
+    return api.client.post("/v1/batches", content=body, headers=JSON)
+
+
+def test_a_client_that_stalls_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deps, "STALL_SECONDS", 1.0)
     with connected(api.client.base_url) as stalled:
         stalled.sendall(head("/v1/batches", "Content-Length: 50000000") + b"{")
-        body = b'{"name": "large", "jobs": [' + b" " * deps.LARGE_BYTES + b"]}"
-        assert api.client.post("/v1/batches", content=body, headers=JSON).status_code == 422
         answer = stalled.makefile("rb").read()  # until the server closes
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"the body arrived too slowly" in answer
+
+
+@pytest.mark.parametrize("sent", [0, deps.LARGE_BYTES + 1])
+def test_a_client_that_stalls_does_not_delay_large_pushes(api: Api, sent: int) -> None:
+    with connected(api.client.base_url) as stalled:
+        stalled.sendall(head("/v1/batches", "Content-Length: 40000000") + b" " * sent)
+        assert large_push(api).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/v1/batches", "/v1/jobs", "/v1/uploads", "/v1/jobs/pilot/1/retry"])
+def test_two_large_bodies_are_read_at_a_time(api: Api, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    slots = api.app.state.large_reads
+    with connected(api.client.base_url) as one, connected(api.client.base_url) as other:
+        for each in (one, other):
+            lines = head(path, "Content-Length: 30000000")
+            each.sendall(lines.replace(b"application/json", b"image/png") if "uploads" in path else lines)
+            each.sendall(b" " * (deps.LARGE_BYTES + 1))
+        wait_until(slots.locked, "two large bodies")
+        monkeypatch.setattr(middleware, "ANSWER_SECONDS", 0.5)
+        monkeypatch.setattr(middleware, "SECONDS_PER_MEGABYTE", 0.0)
+        late = large_push(api)
+        monkeypatch.undo()
+        assert (late.status_code, late.json()["detail"].partition(";")[0]) == (
+            503,
+            "the request was not handled in time",
+        )
+        assert api.client.post("/v1/batches", content=iter([b"{}"]), headers=JSON).status_code == 422
+    wait_until(lambda: not slots.locked(), "the end of both")
+    assert large_push(api).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/v1/uploads", "/v1/jobs/pilot/1/retry"])
+def test_a_body_of_the_wrong_type_is_not_awaited(api: Api, path: str) -> None:
+    with connected(api.client.base_url) as sock:
+        sock.sendall(head(path, "Content-Length: 30000000").replace(b"application/json", b"text/plain"))
+        assert sock.recv(100).startswith(b"HTTP/1.1 415")
 
 
 def test_a_body_that_drips_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,10 @@ from api.idempotency import HEADER, REPLAYED, Made, Once
 from api.schemas.batches import BatchWarning
 from models import DEFAULT_TENANT, Scope, transitions
 from models.db.rows import statement
-from models.db.session import transaction
+from models.db.session import LOCK_TIMEOUT, transaction
 from models.transitions.access import answered
 from models.transitions.access.answered import KEPT, KeptAnswer, RequestKey
+from rushes.access import answers
 from rushes.access.answers import answer_once
 from rushes.access.callers import act_locally
 from rushes.errors import InProgress
@@ -24,6 +25,7 @@ from rushes.jobs.pruning import Keep, prune
 from tests.support.access import add_key, add_tenant, bearing
 from tests.support.api_server import Api, Json, fields_of, new_job
 from tests.support.rows import change
+from tests.support.simulator_client import wait_until
 
 DIGEST = "0" * 64
 BATCH = {"name": "night", "jobs": [new_job()]}
@@ -146,8 +148,54 @@ def test_a_twin_waits_for_the_first_and_gets_its_answer(api: Api) -> None:
         assert began.wait(60)
         twin = threads.submit(answer_once, api.sessions, request, make)
         may_end.set()
-        answers = [each.result(timeout=60) for each in (first, twin)]
-    assert answers == [(KeptAnswer(201, "{}"), False), (KeptAnswer(201, "{}"), True)]
+        both = [each.result(timeout=60) for each in (first, twin)]
+    assert both == [(KeptAnswer(201, "{}"), False), (KeptAnswer(201, "{}"), True)]
+
+
+def test_twins_wait_without_connections_and_few_of_them(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    request, may_end, began = RequestKey(DEFAULT_TENANT, "k-1", DIGEST), Event(), Event()
+
+    def make(_: object) -> tuple[KeptAnswer, KeptAnswer]:
+        began.set()
+        assert may_end.wait(60)
+        return (KeptAnswer(201, "{}"),) * 2
+
+    def ask() -> tuple[KeptAnswer, bool] | None:
+        try:
+            return answer_once(api.sessions, request, make)
+        except InProgress:
+            return None
+
+    monkeypatch.setattr(answers, "TWIN_WAITS", timedelta(seconds=60))
+    with ThreadPoolExecutor(answers.WAITING_TWINS + 3) as threads:
+        asked = [threads.submit(ask)]
+        assert began.wait(60)
+        asked += [threads.submit(ask) for _ in range(answers.WAITING_TWINS + 2)]
+        try:
+            wait_until(lambda: sum(each.done() for each in asked) == 2, "the refusal of all twins but four")
+            assert api.sessions().get_bind().pool.checkedout() == 1  # type: ignore[union-attr]
+        finally:
+            may_end.set()
+        repeats = [found[1] for each in asked if (found := each.result(timeout=60))]
+    assert sorted(repeats) == [False] + [True] * answers.WAITING_TWINS
+
+
+def test_a_twin_is_refused_if_the_first_in_its_process_is_slow(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = RequestKey(DEFAULT_TENANT, "k-1", DIGEST)
+    monkeypatch.setattr(answers, "TWIN_WAITS", timedelta(milliseconds=50))
+
+    def make(_: object) -> tuple[KeptAnswer, KeptAnswer]:
+        twin = push(api, "k-1")
+        assert (twin.status_code, twin.headers["retry-after"]) == (409, "2")
+        return (KeptAnswer(201, "{}"),) * 2
+
+    assert answer_once(api.sessions, request, make) == (KeptAnswer(201, "{}"), False)
+
+
+def test_only_the_reservation_has_the_short_lock_timeout(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        assert answered.reserve_key(session, RequestKey(DEFAULT_TENANT, "k-1", DIGEST)) is None
+        assert session.execute(text("SHOW lock_timeout")).scalar_one() == LOCK_TIMEOUT
 
 
 def test_a_twin_of_a_failure_is_carried_out_itself(api: Api) -> None:
@@ -158,7 +206,7 @@ def test_a_twin_of_a_failure_is_carried_out_itself(api: Api) -> None:
 
 
 def test_a_twin_is_refused_if_the_first_takes_too_long(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    hasty = statement(answered._RESERVE.text.replace("'10s'", "'50ms'"))
+    hasty = statement(answered._RESERVE.text.replace("'2s'", "'50ms'"))
     assert hasty.text != answered._RESERVE.text
     monkeypatch.setattr(answered, "_RESERVE", hasty)
     with transaction(api.sessions) as first:
@@ -183,8 +231,8 @@ def test_a_kept_answer_lacks_the_secret(api: Api) -> None:
     scope = {"type": "http", "method": "POST", "path": "/v1/keys", "headers": [], "app": api.app}
     once = Once(Request(scope), act_locally("tests"), "k-1")
     made, secret = Made(BatchWarning(message="hush", jobs=3), 201), frozenset({"message"})
-    answers = [once.answer(lambda _: made, secret=secret) for _ in range(2)]
-    assert [each.body for each in answers] == [b'{"message":"hush","jobs":3}', b'{"message":null,"jobs":3}']
+    shown = [once.answer(lambda _: made, secret=secret) for _ in range(2)]
+    assert [each.body for each in shown] == [b'{"message":"hush","jobs":3}', b'{"message":null,"jobs":3}']
 
 
 def reserve(api: Api, **changes: Any) -> httpx.Response:
@@ -219,9 +267,9 @@ def test_another_tenants_job_is_not_found_by_its_reference(api: Api) -> None:
 
 def test_pushes_with_one_reference_at_once_make_one_job(api: Api) -> None:
     with ThreadPoolExecutor(16) as threads:
-        answers = [each.result(timeout=60) for each in [threads.submit(reserve, api) for _ in range(16)]]
-    assert sorted(each.status_code for each in answers) == [200] * 15 + [201]
-    assert len({each.json()["id"] for each in answers}) == 1
+        pushed = [each.result(timeout=60) for each in [threads.submit(reserve, api) for _ in range(16)]]
+    assert sorted(each.status_code for each in pushed) == [200] * 15 + [201]
+    assert len({each.json()["id"] for each in pushed}) == 1
 
 
 @pytest.mark.parametrize(

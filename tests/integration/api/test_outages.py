@@ -12,7 +12,10 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import psutil
+import psycopg
 import pytest
+from psycopg.errors import DeadlockDetected, InsufficientResources, LockNotAvailable
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from api import middleware
@@ -129,7 +132,7 @@ def test_no_route_waits_for_a_frozen_database_for_longer_than_said(
         seconds = time.monotonic() - began
         assert api.client.get("/healthz").status_code == 200
     reported = [(answer.status_code, answer.headers.get("retry-after"), answer.json()["detail"]) for answer in answers]
-    assert reported == [(503, "2", "the database does not answer; the request may still be carried out")] * 6
+    assert reported == [(503, "2", "the request was not handled in time; it may still be carried out")] * 6
     assert seconds < len(answers) + SLACK_SECONDS
     monkeypatch.undo()
     assert api.push()["state"] == "queued"
@@ -225,6 +228,23 @@ def test_a_bug_is_logged_with_its_traceback_and_answered_without(api: Api, monke
     )
     failed = next(line for line in logs if line["event"] == "request.failed")
     assert (failed["log_level"], failed["exc_info"], failed["route"]) == ("error", True, "/v1/jobs")
+
+
+@pytest.mark.parametrize(
+    ("cause", "status", "retry_after"),
+    [(LockNotAvailable, 409, "2"), (DeadlockDetected, 409, "2"), (InsufficientResources, 500, None)],
+)
+def test_a_lock_that_is_not_free_is_a_conflict_and_no_bug(
+    api: Api, monkeypatch: pytest.MonkeyPatch, cause: type[psycopg.Error], status: int, retry_after: str | None
+) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        raise OperationalError("the statement", {}, cause())
+
+    monkeypatch.setattr("api.routes.jobs.push_job", stumble)
+    with capture_logs() as logs:
+        response = api.client.post("/v1/jobs", json=new_job())
+    assert (response.status_code, response.headers.get("retry-after")) == (status, retry_after)
+    assert ("request.failed" in {line["event"] for line in logs}) == (status == 500)
 
 
 def test_each_request_leaves_one_log_line_that_names_only_the_route(api: Api) -> None:
