@@ -17,6 +17,8 @@ from rushes.errors import Forbidden, Unauthenticated
 
 KEY_CACHED_SECONDS = 2.0
 """A revoked key works this much longer in a process that has just seen it."""
+OUTAGE_SECONDS = 300.0
+"""While the database is away, a key that this process has seen is known for this long."""
 NOTED_SECONDS = 60.0
 _MOST_CACHED = 10_000
 
@@ -72,10 +74,11 @@ class KeyRing:
     _known: dict[str, tuple[float, Caller | str]] = field(default_factory=dict, repr=False)  # by the keys' SHA-256
     _noted: dict[UUID, float] = field(default_factory=dict, repr=False)  # when a use was last noted, or could not be
 
-    def recall(self, key: str, *, at_any_age: bool = False) -> Caller | None:
-        """Return the caller if its key was looked up a moment ago, or ever. Raises `Unauthenticated` if refused."""
+    def recall(self, key: str, *, is_database_away: bool = False) -> Caller | None:
+        """Return the caller if its key was looked up a moment ago. Raises `Unauthenticated` if it was refused."""
         known = self._known.get(digest_key(key))
-        if known is None or not (at_any_age or known[0] > time.monotonic()):
+        seconds = OUTAGE_SECONDS if is_database_away else KEY_CACHED_SECONDS
+        if known is None or time.monotonic() - known[0] >= seconds:
             return None
         return _accept(known[1])
 
@@ -91,7 +94,7 @@ class KeyRing:
             self._note_use(row.key_id)
         if len(self._known) >= _MOST_CACHED:
             self._known.clear()
-        self._known[sha256] = (time.monotonic() + KEY_CACHED_SECONDS, answer)
+        self._known[sha256] = (time.monotonic(), answer)
         return _accept(answer)
 
     def _note_use(self, key_id: UUID) -> None:

@@ -222,7 +222,7 @@ def _require_tenant(session: Session, name: str) -> Tenant:
 
 
 def _require_key(session: Session, key_id: UUID) -> ApiKey:
-    key = queries.keys.find_key(session, key_id)
+    key = queries.keys.lock_key(session, key_id)
     if key is None:
         raise NotFound(f"there is no key {key_id}")
     return key

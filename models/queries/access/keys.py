@@ -71,9 +71,9 @@ def list_keys(session: Session, *, tenant_id: UUID | None = None) -> Sequence[Ap
     return session.scalars(query if tenant_id is None else query.where(ApiKey.tenant_id == tenant_id)).all()
 
 
-def find_key(session: Session, key_id: UUID) -> ApiKey | None:
-    """The key with this id, usable or not."""
-    return session.get(ApiKey, key_id)
+def lock_key(session: Session, key_id: UUID) -> ApiKey | None:
+    """The key with this id, usable or not. Its row is locked until the transaction ends."""
+    return session.get(ApiKey, key_id, with_for_update=True)
 
 
 def has_admin(session: Session) -> bool:

@@ -261,6 +261,37 @@ def test_two_admins_cannot_revoke_each_other_at_once(api: Api) -> None:
     assert find_me(api, KEY).status_code == 200
 
 
+def test_a_key_that_is_revoked_meanwhile_is_not_rotated(api: Api, acme: Json) -> None:
+    made = make(api)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(api.sessions) as session:
+            assert transitions.keys.revoke_key(session, UUID(made["id"]))
+            late = pool.submit(post, api, "keys", made["id"], "rotate", body={})
+            wait_for_a_blocked_statement(api.sessions)
+        assert late.result().status_code == 409
+    assert len(list_keys(api, tenant="acme")) == 1
+
+
+def test_a_key_is_rotated_once_without_an_overlap(api: Api, acme: Json) -> None:
+    made = make(api)
+    with ThreadPoolExecutor(2) as pool:
+        answers = pool.map(lambda _: post(api, "keys", made["id"], "rotate", body={"overlap": 0}), range(2))
+        assert sorted(each.status_code for each in answers) == [201, 409]
+    assert len(list_keys(api, tenant="acme")) == 2
+
+
+def test_a_key_is_known_for_minutes_while_the_database_is_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("rushes.access.callers.time.monotonic", lambda: now)
+    ring = KeyRing(api.sessions)
+    ring.find(KEY)
+    assert ring.recall(KEY) is None
+    now += 299
+    assert ring.recall(KEY, is_database_away=True) is not None
+    now += 2
+    assert ring.recall(KEY, is_database_away=True) is None
+
+
 CALLS: list[Callable[[Api, str], httpx.Response]] = [
     lambda api, key: post(api, "tenants", body={"name": "acme"}, key=key),
     lambda api, key: post(api, "tenants", "default", "disable", key=key),
