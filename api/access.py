@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.exc import ProgrammingError
 from starlette.concurrency import run_in_threadpool
 
 from rushes.access.callers import OBSERVE, Caller, KeyRing, Need, require
@@ -17,7 +18,7 @@ _HEADER = APIKeyHeader(
     scheme_name="key in a header of its own",
     description="The same, where a proxy takes `Authorization` for a login of its own.",
 )
-_PERSON_LENGTH = 100
+_USER_LENGTH = 60
 
 
 async def read_key(
@@ -62,22 +63,22 @@ async def get_caller(request: Request) -> Caller:
 async def may_observe(request: Request, key: str | None, *, is_database_away: bool) -> bool:
     """Return whether the request has a key that may read the account. Raises `Unauthenticated` for a wrong key.
 
-    While the database is away, the keys that this process has seen before are known.
+    While the database is away, the keys that this process has just seen are known.
     """
     if key is None:
         return False
     try:
         ring: KeyRing = request.app.state.keys
-        caller = ring.recall(key, at_any_age=True) if is_database_away else await find_caller(request, key)
+        caller = ring.recall(key, is_database_away=True) if is_database_away else await find_caller(request, key)
         return caller is not None and require(caller, OBSERVE)
-    except Forbidden:
+    except (Forbidden, ProgrammingError):  # before its migrations, the database has no keys
         return False
 
 
 def _name(request: Request, caller: Caller) -> str:
     """Name the caller for histories: the key, and before it the user that a trusted proxy with a login names."""
     user = request.headers.get("x-forwarded-user", "").strip() if request.scope.get("via_trusted_proxy") else ""
-    return f"{user} with {caller.by}"[:_PERSON_LENGTH] if user else caller.by
+    return f"{user[:_USER_LENGTH]} with {caller.by}" if user else caller.by
 
 
 CallerDep = Annotated[Caller, Depends(get_caller)]

@@ -75,6 +75,15 @@ def find_proxy(url: str) -> str | None:
     return proxy if separator else f"http://{proxy}"
 
 
+def is_loopback(url: str) -> bool:
+    """Return whether the URL is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def hide_login(url: str) -> str:
     """Return the URL without user and password, for messages."""
     parts = urlsplit(url)

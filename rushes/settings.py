@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rushes.errors import InvalidInput, Problem
-from rushes.network import AllowedPlaces, check_networks, trust_authorities
+from rushes.network import AllowedPlaces, check_networks, is_loopback, trust_authorities
 
 SERVICES_FILE = "services.env"
 """`rushes up` writes the addresses of its servers to this file in the data folder. The environment overrides it."""
@@ -238,9 +239,11 @@ class Settings(BaseSettings):
         return Path(url2pathname(urlsplit(self.get_artifacts_url()).path))
 
     def find_api_key(self) -> str | None:
-        """Return the key for requests to the API: `RUSHES_API_KEY`, else the one that `rushes up` keeps in a file."""
+        """Return the key for requests to the API: `RUSHES_API_KEY`, else the one of `rushes up`, only for its API."""
         if self.api_key is not None:
             return self.api_key.get_secret_value()
+        if not is_loopback(self.url) and self.url != dotenv_values(self.data_dir / SERVICES_FILE).get("RUSHES_URL"):
+            return None
         try:
             return (self.data_dir / API_KEY_FILE).read_text().strip() or None
         except OSError:

@@ -58,11 +58,18 @@ def get_flower_password(folder: Path) -> tuple[str, Path]:
 
 
 def ensure_api_key(settings: Settings) -> str:
-    """Return the API key of this data folder, and store it in the database; only the owner can read its file."""
-    key = _keep_secret(settings.data_dir / API_KEY_FILE, make_key)
+    """Return the API key of this data folder, and store it in the database; only the owner can read its file.
+
+    A new key replaces one that was revoked or has expired. Raises `Conflict` if the tenant `default` is disabled.
+    """
+    path = settings.data_dir / API_KEY_FILE
+    key = _keep_secret(path, make_key)
     engine = open_engine(settings.get_listen_url(), pool_size=1)
+    sessions = open_sessions(engine)
     try:
-        ensure_key(open_sessions(engine), key, name="rushes up")
+        while not ensure_key(sessions, key, name="rushes up"):
+            key = make_key()
+            write_private(path, key + "\n")
     finally:
         engine.dispose()
     return key

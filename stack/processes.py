@@ -22,6 +22,8 @@ _FOREIGN = ("RUSHES_", "WAVESPEED_", "FLOWER_", "CELERY_")
 """Variables that would override the settings of a process; CELERY_BROKER_URL, for example, names another broker."""
 
 _PROVIDER_KEY = "WAVESPEED_API_KEY"
+_WITHHELD = ("RUSHES_FLOWER_PASSWORD", "RUSHES_API_KEY", "RUSHES_API_HEADERS")
+"""No process needs these: Flower gets its password in FLOWER_BASIC_AUTH, and only the command line calls the API."""
 
 
 def api_command(*, host: str, port: int) -> list[str]:
@@ -88,15 +90,10 @@ def allow_open_files() -> None:
 
 
 def process_environment(settings: Settings, base: Mapping[str, str], *, with_key: bool = False) -> dict[str, str]:
-    """The environment of a process: `base` without our variables, plus the settings; the key only if `with_key`.
-
-    No process gets Flower's password from here; Flower itself gets it through FLOWER_BASIC_AUTH.
-    """
+    """The environment of a process: `base` without our variables, plus the settings; the key only if `with_key`."""
     inherited = {name: value for name, value in base.items() if not name.startswith(_FOREIGN)}
-    spelled = spell_settings(settings)
-    spelled.pop("RUSHES_FLOWER_PASSWORD", None)
-    if not with_key:
-        spelled.pop(_PROVIDER_KEY, None)
+    withheld = _WITHHELD if with_key else (*_WITHHELD, _PROVIDER_KEY)
+    spelled = {name: value for name, value in spell_settings(settings).items() if name not in withheld}
     return inherited | {"PYTHONUNBUFFERED": "1"} | spelled
 
 

@@ -38,6 +38,6 @@ async def show_readiness(request: Request, response: Response, key: KeyDep) -> R
     seen = await request.app.state.runtime.readiness.ask(seconds=READY_SECONDS)
     response.status_code = 200 if seen.ready else 503
     details = Ready.of(seen)
-    if await may_observe(request, key, is_database_away=not seen.ready):
+    if await may_observe(request, key, is_database_away=not seen.reachable):
         return details
     return ReadyStatus(status=details.status)

@@ -1,18 +1,25 @@
 """Callers of the API, found by their keys."""
 
+import contextlib
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from uuid import UUID
 
-from models import DEFAULT_TENANT, Scope, transitions
-from models.db.session import Sessions, transaction
+from sqlalchemy.exc import SQLAlchemyError
+
+from models import DEFAULT_TENANT, Scope, queries, transitions
+from models.db.errors import DatabaseAway
+from models.db.session import Sessions, one_statement
 from models.tables.access import DEFAULT_TENANT_NAME
 from rushes.access.keys import digest_key, is_well_formed
 from rushes.errors import Forbidden, Unauthenticated
 
 KEY_CACHED_SECONDS = 2.0
 """A revoked key works this much longer in a process that has just seen it."""
+OUTAGE_SECONDS = 300.0
+"""While the database is away, a key that this process has seen is known for this long."""
+NOTED_SECONDS = 60.0
 _MOST_CACHED = 10_000
 
 
@@ -65,11 +72,13 @@ class KeyRing:
 
     sessions: Sessions
     _known: dict[str, tuple[float, Caller | str]] = field(default_factory=dict, repr=False)  # by the keys' SHA-256
+    _noted: dict[UUID, float] = field(default_factory=dict, repr=False)  # when a use was last noted, or could not be
 
-    def recall(self, key: str, *, at_any_age: bool = False) -> Caller | None:
-        """Return the caller if its key was looked up a moment ago, or ever. Raises `Unauthenticated` if refused."""
+    def recall(self, key: str, *, is_database_away: bool = False) -> Caller | None:
+        """Return the caller if its key was looked up a moment ago. Raises `Unauthenticated` if it was refused."""
         known = self._known.get(digest_key(key))
-        if known is None or not (at_any_age or known[0] > time.monotonic()):
+        seconds = OUTAGE_SECONDS if is_database_away else KEY_CACHED_SECONDS
+        if known is None or time.monotonic() - known[0] >= seconds:
             return None
         return _accept(known[1])
 
@@ -78,13 +87,24 @@ class KeyRing:
         if not is_well_formed(key):
             raise Unauthenticated("this is not an API key of Rushes, or it has a typing error")
         sha256 = digest_key(key)
-        with transaction(self.sessions) as session:
-            row = transitions.keys.use_key(session, sha256)
-        answer = "this API key does not exist" if row is None else _judge(row, now=datetime.now(UTC))
+        with one_statement(self.sessions) as session:
+            row = queries.keys.find_used_key(session, sha256)
+        answer = "this API key does not exist" if row is None else _judge(row)
+        if row is not None and not row.is_noted:
+            self._note_use(row.key_id)
         if len(self._known) >= _MOST_CACHED:
             self._known.clear()
-        self._known[sha256] = (time.monotonic() + KEY_CACHED_SECONDS, answer)
+        self._known[sha256] = (time.monotonic(), answer)
         return _accept(answer)
+
+    def _note_use(self, key_id: UUID) -> None:
+        """Record the use of a key, at most once a minute. On a read-only server, requests go on without it."""
+        now = time.monotonic()
+        if now - self._noted.get(key_id, -NOTED_SECONDS) < NOTED_SECONDS:
+            return
+        self._noted[key_id] = now
+        with contextlib.suppress(SQLAlchemyError, DatabaseAway), one_statement(self.sessions) as session:
+            transitions.keys.note_use(session, key_id)
 
 
 def require(caller: Caller, need: Need) -> bool:
@@ -106,11 +126,11 @@ def _accept(answer: Caller | str) -> Caller:
     return answer
 
 
-def _judge(row: transitions.keys.UsedKey, *, now: datetime) -> Caller | str:
+def _judge(row: queries.keys.UsedKey) -> Caller | str:
     """Return the caller with this key, or why it is refused."""
     if row.revoked_at is not None:
         return f"this API key was revoked at {row.revoked_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    if row.expires_at is not None and row.expires_at <= now:
+    if row.expires_at is not None and row.is_expired:
         return f"this API key expired at {row.expires_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     if row.is_disabled:
         return f"tenant {row.tenant!r} is disabled"

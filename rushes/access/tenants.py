@@ -153,10 +153,23 @@ def bootstrap_key(sessions: Sessions, *, is_forced: bool = False) -> KeyView:
         return _make(session, caller, owner, caller.by, scopes=[*Scope], expires_at=None)
 
 
-def ensure_key(sessions: Sessions, key: str, *, name: str) -> None:
-    """Store a key with every scope for the tenant `default`, unless it is stored."""
+def ensure_key(sessions: Sessions, key: str, *, name: str) -> bool:
+    """Store a key with every scope for the tenant `default`, unless it is stored. Returns whether it is usable.
+
+    Raises `Conflict` if the tenant is disabled.
+    """
     with transaction(sessions) as session:
-        _store(session, act_locally(name), NewKey(DEFAULT_TENANT, name, hint_at(key), digest_key(key), [*Scope]))
+        owner = session.get_one(Tenant, DEFAULT_TENANT)
+        if owner.disabled_at is not None:
+            raise Conflict(
+                f"the tenant {owner.name!r} is disabled, so its keys open nothing\n"
+                "hint: `rushes key bootstrap --force` enables it and makes a key"
+            )
+        new = NewKey(owner.id, name, hint_at(key), digest_key(key), [*Scope])
+        if _store(session, act_locally(name), new) is not None:
+            return True
+        row = queries.keys.find_used_key(session, new.sha256)
+    return row is not None and row.revoked_at is None and not row.is_expired
 
 
 def _make(
@@ -209,7 +222,7 @@ def _require_tenant(session: Session, name: str) -> Tenant:
 
 
 def _require_key(session: Session, key_id: UUID) -> ApiKey:
-    key = queries.keys.find_key(session, key_id)
+    key = queries.keys.lock_key(session, key_id)
     if key is None:
         raise NotFound(f"there is no key {key_id}")
     return key

@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 from sqlalchemy.engine import make_url
 
 from rushes.errors import InvalidInput
-from rushes.settings import PROVIDER_URL, SERVICES_FILE, Settings, load_settings
+from rushes.settings import API_KEY_FILE, PROVIDER_URL, SERVICES_FILE, Settings, load_settings
 
 SECRETS = {
     "WAVESPEED_API_KEY": "wsk-hush-1",
@@ -341,3 +341,30 @@ def test_submit_threads_follow_the_rate(rate: int, threads: int) -> None:
 def test_a_submission_is_unconfirmed_only_after_its_post_has_timed_out() -> None:
     settings = load_settings()
     assert settings.submit_lease > timedelta(seconds=settings.submit_timeout_seconds)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_sent"),
+    [
+        (None, True),
+        ("http://localhost:81", True),
+        ("http://127.0.0.2", True),
+        ("http://[::1]:8000", True),
+        ("http://10.0.0.5:8000", True),
+        ("http://10.0.0.5:8001", False),
+        ("https://127.0.0.1.example.com", False),
+        ("https://localhost.example.com", False),
+        ("http://localhost@example.com", False),
+    ],
+)
+def test_the_key_in_a_file_goes_only_to_its_own_api(
+    url: str | None, is_sent: bool, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".rushes").mkdir()
+    (tmp_path / ".rushes" / API_KEY_FILE).write_text("rsh_live_file\n")
+    (tmp_path / ".rushes" / SERVICES_FILE).write_text("RUSHES_URL='http://10.0.0.5:8000'\n")
+    if url is not None:
+        environment.setenv("RUSHES_URL", url)
+    assert load_settings().find_api_key() == ("rsh_live_file" if is_sent else None)
+    environment.setenv("RUSHES_API_KEY", "rsh_live_given")
+    assert load_settings().find_api_key() == "rsh_live_given"

@@ -1,11 +1,14 @@
 """Tenants, their keys, and the owners of rows."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from models.db.rows import find_one, statement
 from models.tables.access import DEFAULT_TENANT_NAME, ApiKey, Scope, Tenant
 from models.tables.action import Action
 from models.tables.base import DEFAULT_TENANT
@@ -15,6 +18,35 @@ from models.tables.prediction import Prediction
 
 EVERY_TENANT = UUID(int=0)
 """Stands for the owner of an action that reaches every tenant: only callers that do so may see it."""
+
+
+class UsedKey(NamedTuple):
+    """A key that a request was made with. The clock of the database tells whether it has expired."""
+
+    key_id: UUID
+    name: str
+    tenant_id: UUID
+    tenant: str
+    scopes: list[str]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    is_expired: bool
+    is_disabled: bool  # its tenant is
+    is_noted: bool  # its use in this minute
+
+
+_USED = statement("""
+    SELECT api_key.id AS key_id, api_key.name, tenant_id, tenant.name AS tenant, scopes, expires_at, revoked_at,
+        coalesce(expires_at <= now(), false) AS is_expired, disabled_at IS NOT NULL AS is_disabled,
+        coalesce(last_used_at >= now() - interval '1 minute', false) AS is_noted
+    FROM api_key JOIN tenant ON tenant.id = tenant_id
+    WHERE sha256 = :sha256
+""")
+
+
+def find_used_key(session: Session, sha256: str) -> UsedKey | None:
+    """Find a key by its SHA-256, usable or not. Writes nothing, so it works on a read-only server."""
+    return find_one(session, _USED, UsedKey, sha256=sha256)
 
 
 def list_tenants(session: Session) -> Sequence[Tenant]:
@@ -42,9 +74,9 @@ def list_keys(session: Session, *, tenant_id: UUID | None = None) -> Sequence[Ap
     return session.scalars(query if tenant_id is None else query.where(ApiKey.tenant_id == tenant_id)).all()
 
 
-def find_key(session: Session, key_id: UUID) -> ApiKey | None:
-    """The key with this id, usable or not."""
-    return session.get(ApiKey, key_id)
+def lock_key(session: Session, key_id: UUID) -> ApiKey | None:
+    """The key with this id, usable or not. Its row is locked until the transaction ends."""
+    return session.get(ApiKey, key_id, with_for_update=True)
 
 
 def has_admin(session: Session) -> bool:

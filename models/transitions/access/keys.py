@@ -7,42 +7,22 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from models.db.rows import changed_a_row, find_one, statement
+from models.db.rows import changed_a_row, statement
 from models.tables.access import ApiKey, Tenant
 from models.tables.base import new_id
 
-
-class UsedKey(NamedTuple):
-    """A key that a request was made with."""
-
-    key_id: UUID
-    name: str
-    tenant_id: UUID
-    tenant: str
-    scopes: list[str]
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    is_disabled: bool  # its tenant is
-
-
-_USE = statement("""
-    WITH found AS (
-        SELECT api_key.id AS key_id, api_key.name, tenant_id, tenant.name AS tenant, scopes, expires_at, revoked_at,
-            disabled_at IS NOT NULL AS is_disabled, last_used_at
-        FROM api_key JOIN tenant ON tenant.id = tenant_id
-        WHERE sha256 = :sha256
-    ), used AS (
-        UPDATE api_key SET last_used_at = now() FROM found
-        WHERE api_key.id = found.key_id
-          AND (found.last_used_at IS NULL OR found.last_used_at < now() - interval '1 minute')
+_NOTE_USE = statement("""
+    UPDATE api_key SET last_used_at = now() WHERE id = (
+        SELECT id FROM api_key
+        WHERE id = :key_id AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+        FOR UPDATE SKIP LOCKED
     )
-    SELECT key_id, name, tenant_id, tenant, scopes, expires_at, revoked_at, is_disabled FROM found
 """)
 
 
-def use_key(session: Session, sha256: str) -> UsedKey | None:
-    """Find a key by its SHA-256, usable or not, and record its use to the minute."""
-    return find_one(session, _USE, UsedKey, sha256=sha256)
+def note_use(session: Session, key_id: UUID) -> None:
+    """Record the use of a key, to the minute, unless another transaction holds its row."""
+    session.execute(_NOTE_USE, {"key_id": key_id})
 
 
 def insert_tenant(session: Session, name: str) -> Tenant | None:

@@ -22,10 +22,11 @@ def serve(database_url: str, tmp_path: Path) -> Iterator[Serve]:
         yield lambda **settings: exits.enter_context(serve_api(database_url, tmp_path, **settings))
 
 
-def push(api: Api) -> dict[str, str]:
-    pushed = api.client.post("/v1/jobs", json={"model": "ltx-2-fast", "input": {"prompt": "a fox"}}, headers=FORWARDED)
+def push(api: Api, **changes: str) -> dict[str, str]:
+    headers = FORWARDED | changes
+    pushed = api.client.post("/v1/jobs", json={"model": "ltx-2-fast", "input": {"prompt": "a fox"}}, headers=headers)
     job = f"/v1/jobs/{pushed.json()['id']}"
-    assert api.client.post(f"{job}/cancel", headers=FORWARDED).status_code == 202
+    assert api.client.post(f"{job}/cancel", headers=headers).status_code == 202
     history = api.client.get(f"{job}/events").json()["items"]
     return {"location": pushed.headers["location"], "by": history[-1]["detail"]["by"]}
 
@@ -42,6 +43,11 @@ def test_a_trusted_proxy_names_the_scheme_and_the_person(serve: Serve, proxies: 
     seen = push(serve(trusted_proxies=proxies))
     assert seen["location"].startswith("https://127.0.0.1:")
     assert seen["by"] == "mara with default/tests"
+
+
+def test_a_long_name_of_a_person_leaves_the_key_s_name_whole(serve: Serve) -> None:
+    seen = push(serve(trusted_proxies="127.0.0.1"), **{"X-Forwarded-User": "m" * 500})
+    assert seen["by"] == "m" * 60 + " with default/tests"
 
 
 def test_an_untrusted_proxy_is_not_believed(serve: Serve) -> None:

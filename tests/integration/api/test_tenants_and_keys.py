@@ -3,17 +3,23 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from models import DEFAULT_TENANT, Scope, queries, transitions
-from models.db.session import transaction
-from rushes.access.keys import digest_key, hint_at, is_well_formed
-from rushes.access.tenants import bootstrap_key
+from models.db.session import open_engine, open_sessions, transaction
+from rushes.access.callers import KeyRing
+from rushes.access.keys import digest_key, hint_at, is_well_formed, make_key
+from rushes.access.tenants import bootstrap_key, ensure_key
 from rushes.errors import Conflict
+from rushes.settings import API_KEY_FILE
+from stack.data_folder import ensure_api_key
+from stack.processes import default_settings
 from tests.support import rows
 from tests.support.access import KEY, add_key, add_tenant, bearing
 from tests.support.api_server import Api, Json, fields_of
@@ -255,6 +261,37 @@ def test_two_admins_cannot_revoke_each_other_at_once(api: Api) -> None:
     assert find_me(api, KEY).status_code == 200
 
 
+def test_a_key_that_is_revoked_meanwhile_is_not_rotated(api: Api, acme: Json) -> None:
+    made = make(api)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(api.sessions) as session:
+            assert transitions.keys.revoke_key(session, UUID(made["id"]))
+            late = pool.submit(post, api, "keys", made["id"], "rotate", body={})
+            wait_for_a_blocked_statement(api.sessions)
+        assert late.result().status_code == 409
+    assert len(list_keys(api, tenant="acme")) == 1
+
+
+def test_a_key_is_rotated_once_without_an_overlap(api: Api, acme: Json) -> None:
+    made = make(api)
+    with ThreadPoolExecutor(2) as pool:
+        answers = pool.map(lambda _: post(api, "keys", made["id"], "rotate", body={"overlap": 0}), range(2))
+        assert sorted(each.status_code for each in answers) == [201, 409]
+    assert len(list_keys(api, tenant="acme")) == 2
+
+
+def test_a_key_is_known_for_minutes_while_the_database_is_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("rushes.access.callers.time.monotonic", lambda: now)
+    ring = KeyRing(api.sessions)
+    ring.find(KEY)
+    assert ring.recall(KEY) is None
+    now += 299
+    assert ring.recall(KEY, is_database_away=True) is not None
+    now += 2
+    assert ring.recall(KEY, is_database_away=True) is None
+
+
 CALLS: list[Callable[[Api, str], httpx.Response]] = [
     lambda api, key: post(api, "tenants", body={"name": "acme"}, key=key),
     lambda api, key: post(api, "tenants", "default", "disable", key=key),
@@ -288,3 +325,56 @@ def test_a_bootstrap_enables_the_tenant_default(api: Api) -> None:
     made = bootstrap_key(api.sessions)
     assert made.key is not None
     assert find_me(api, made.key).status_code == 200
+
+
+@pytest.mark.parametrize("end", ["revoked_at", "expires_at"])
+def test_a_stored_key_that_is_over_is_not_usable(api: Api, end: str) -> None:
+    key = make_key()
+    assert [ensure_key(api.sessions, key, name="rushes up") for _ in range(2)] == [True, True]
+    key_id = next(each["id"] for each in list_keys(api) if each["hint"] == hint_at(key))
+    with transaction(api.sessions) as session:
+        rows.change(session, "api_key", UUID(key_id), **{end: -rows.SECOND})
+    assert not ensure_key(api.sessions, key, name="rushes up")
+
+
+def test_a_data_folder_gets_a_new_key_for_one_that_is_over(api: Api, database_url: str, tmp_path: Path) -> None:
+    settings = default_settings(data_dir=tmp_path, database_url=database_url)
+    old = ensure_api_key(settings)
+    assert ensure_api_key(settings) == old
+    post(api, "keys", find_me(api, old).json()["key_id"], "revoke").raise_for_status()
+    new = ensure_api_key(settings)
+    assert new == ensure_api_key(settings) == (tmp_path / API_KEY_FILE).read_text().strip() != old
+    assert find_me(api, new).status_code == 200
+
+
+def test_a_data_folder_gets_no_key_of_a_disabled_tenant(api: Api, database_url: str, tmp_path: Path) -> None:
+    with transaction(api.sessions) as session:
+        rows.change(session, "tenant", DEFAULT_TENANT, disabled_at=rows.NOW)
+    with pytest.raises(Conflict, match=r"'default' is disabled.*\n.*key bootstrap --force"):
+        ensure_api_key(default_settings(data_dir=tmp_path, database_url=database_url))
+
+
+def test_a_key_works_on_a_read_only_server_and_its_use_is_noted_later(api: Api, acme: Json, database_url: str) -> None:
+    made = make(api)
+    read_only = open_engine(database_url + "?options=-c%20default_transaction_read_only%3Don", pooler=True)
+    try:
+        ring = KeyRing(open_sessions(read_only))
+        assert [ring.find(made["key"]).tenant for _ in range(2)] == ["acme", "acme"]
+    finally:
+        read_only.dispose()
+    assert list_keys(api, tenant="acme")[0]["last_used_at"] is None
+    assert find_me(api, made["key"]).status_code == 200
+    assert list_keys(api, tenant="acme")[0]["last_used_at"] is not None
+
+
+def test_a_use_is_noted_once_a_minute(api: Api, acme: Json, database_url: str) -> None:
+    key, statements = make(api)["key"], list[str]()
+    engine = open_engine(database_url)
+    event.listen(engine, "before_cursor_execute", lambda *seen: statements.append(seen[2].split()[0]))
+    try:
+        ring = KeyRing(open_sessions(engine))
+        for _ in range(3):
+            ring.find(key)
+    finally:
+        engine.dispose()
+    assert statements == ["SELECT", "UPDATE", "SELECT", "SELECT"]

@@ -11,7 +11,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from psycopg import Cursor
+from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
 from models import Base, queries
@@ -108,6 +109,48 @@ def test_the_scripts_are_one_line_that_ends_where_the_code_expects(empty_url: st
 def test_an_empty_database_is_at_no_migration(empty_url: str) -> None:
     with open_session(empty_url) as session:
         assert queries.health.find_migration(session) is None
+
+
+def test_limits_of_the_role_do_not_hold_for_migrations(empty_url: str) -> None:
+    with open_session(empty_url) as session:
+        name = session.scalar(text("SELECT current_database()"))
+        for limit in ("statement_timeout", "lock_timeout"):
+            session.execute(text(f"ALTER DATABASE \"{name}\" SET {limit} = '29s'"))
+        session.commit()
+    seen = set()
+
+    def note(_: object, cursor: Cursor[Any], statement: str, *__: object) -> None:
+        if "CREATE TABLE" in statement:
+            cursor.execute("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+            seen.add(cursor.fetchone())
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        command.upgrade(config_for(empty_url), "head")
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert seen == {("0", "5s")}
+
+
+def test_a_migration_that_gets_no_lock_tries_again(empty_url: str) -> None:
+    config = config_for(empty_url)
+    config.attributes["lock_timeout"] = "10ms"
+    command.upgrade(config, "0022")
+    refused = []
+    with open_session(empty_url) as other:
+        other.execute(text("LOCK TABLE job IN ACCESS SHARE MODE"))
+
+        def let_go(seen: object) -> None:
+            refused.append(seen)
+            other.rollback()
+
+        event.listen(Engine, "handle_error", let_go)
+        try:
+            command.upgrade(config, "head")
+        finally:
+            event.remove(Engine, "handle_error", let_go)
+        assert len(refused) == 1
+        assert queries.health.find_migration(other) == queries.health.EXPECTED_MIGRATION
 
 
 OLD_EVENTS = {

@@ -146,9 +146,7 @@ def test_flower_s_password_is_made_once_and_only_the_owner_may_read_it(tmp_path:
 
 
 def test_a_process_gets_every_setting_and_nothing_that_contradicts_it() -> None:
-    settings = default_settings(
-        slots=7, database_url="postgresql://x@h/d", flower_password="secret", wavespeed_api_key="k"
-    )
+    settings = default_settings(slots=7, database_url="postgresql://x@h/d")
     base = {
         "PATH": "/bin",
         "RUSHES_SLOTS": "2",
@@ -161,8 +159,17 @@ def test_a_process_gets_every_setting_and_nothing_that_contradicts_it() -> None:
     assert environment["RUSHES_DATABASE_URL"] == "postgresql://x@h/d"
     assert environment["RUSHES_LOG_JSON"] == "false"
     assert environment["PATH"] == "/bin"
-    assert {"CELERY_BROKER_URL", "FLOWER_PORT", "WAVESPEED_API_KEY", "RUSHES_FLOWER_PASSWORD"}.isdisjoint(environment)
+    assert {"CELERY_BROKER_URL", "FLOWER_PORT"}.isdisjoint(environment)
+
+
+def test_a_process_gets_no_secret_that_it_does_not_need() -> None:
+    secrets = {"flower_password": "SECRET", "api_key": "SECRET", "api_headers": "X-Login: SECRET"}
+    settings = default_settings(wavespeed_api_key="k", **secrets)
+    base = {"RUSHES_API_KEY": "SECRET", "RUSHES_API_HEADERS": "X-Login: SECRET"}
     assert process_environment(settings, base, with_key=True)["WAVESPEED_API_KEY"] == "k"
+    for with_key in (False, True):
+        assert "SECRET" not in str(process_environment(settings, base, with_key=with_key))
+    assert "WAVESPEED_API_KEY" not in process_environment(settings, base)
 
 
 def test_settings_read_back_from_their_variables_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
