@@ -5,7 +5,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import Base
-from models.db.errors import is_lock_timeout
+from models.db.errors import is_lock_failure
 from models.db.session import driver_url, take_migration_lock
 from rushes.settings import load_settings
 
@@ -32,7 +32,7 @@ def _run() -> None:
                 _migrate(connection)
                 break
             except SQLAlchemyError as error:
-                if not left or not is_lock_timeout(error):
+                if not left or not is_lock_failure(error):
                     raise
                 connection.rollback()
     engine.dispose()

@@ -138,6 +138,7 @@ UNCONFIRMED: Json = {
         {
             "prediction_id": PREDICTION_ID,
             "job_id": JOB_ID,
+            "tenant": "default",
             "batch": None,
             "model": "ltx-2-pro",
             "input": LISTED_JOB["input"],
