@@ -52,6 +52,7 @@ class UnconfirmedSubmission(NamedTuple):
 
     prediction_id: UUID
     job_id: UUID
+    tenant: str
     batch: str | None
     video_model: str
     input: dict[str, Any]

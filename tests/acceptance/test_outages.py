@@ -188,7 +188,9 @@ ENDLESS = {"slot", "paused"}  # reasons without a known end
 def compare_waits(interfaces: Interfaces, reason: str) -> str:
     """How the interfaces disagree about the next job's wait: nothing if all give this reason with the same end."""
     ((job_id,),) = interfaces.farm.ask("SELECT id FROM job WHERE state = 'queued' ORDER BY id LIMIT 1")
-    answers = (interfaces.api.client.get(path).json()["wait"] for path in (f"/v1/jobs/{job_id}", "/v1/batches/test"))
+    answers = [interfaces.api.client.get(path).json()["wait"] for path in (f"/v1/jobs/{job_id}", "/v1/batches/test")]
+    if None in answers:
+        return "the job has just got a slot"
     of_job, of_batch = ({name: wait[name] for name in ("reason", "message", "until")} for wait in answers)
     if (of_job, of_job["reason"]) != (of_batch, reason) or (of_job["until"] is None) != (reason in ENDLESS):
         return f"job {of_job}, batch {of_batch}"

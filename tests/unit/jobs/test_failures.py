@@ -50,7 +50,7 @@ def test_messages_that_differ_in_one_number_are_the_same(words: str, one: int, o
 
 def failed(message: str, *, code: str = "provider", minutes: int = 0, model: str = "a/model") -> FailedJob:
     spent, at = Decimal("0.1") if code == "provider" else Decimal(0), NOON + timedelta(minutes=minutes)
-    return FailedJob(UUID(int=minutes), "pilot", 1, None, model, Decimal("0.36"), code, message, at, spent)
+    return FailedJob(UUID(int=minutes), "default", "pilot", 1, None, model, Decimal("0.36"), code, message, at, spent)
 
 
 def test_failures_are_grouped_by_code_and_message_and_sorted_by_count() -> None:
