@@ -66,7 +66,7 @@ def switch_tenant(sessions: Sessions, name: str, *, is_enabled: bool, caller: Ca
     word = "enable" if is_enabled else "disable"
     switch = transitions.keys.enable_tenant if is_enabled else transitions.keys.disable_tenant
     with transaction(sessions) as session:
-        tenant = _require_tenant(session, name)
+        tenant = require_tenant(session, name)
         with recorded(session, caller, f"tenant.{word}", tenant, "disabled_at"):
             if not switch(session, tenant.id):
                 raise Conflict(f"tenant {tenant.name!r} is {word}d already")
@@ -77,7 +77,7 @@ def switch_tenant(sessions: Sessions, name: str, *, is_enabled: bool, caller: Ca
 def list_keys(sessions: Sessions, *, tenant: str | None = None) -> list[KeyView]:
     """List the keys of a tenant, or all, oldest first. Raises `NotFound` if there is no such tenant."""
     with transaction(sessions) as session:
-        owner = _require_tenant(session, tenant) if tenant is not None else None
+        owner = require_tenant(session, tenant) if tenant is not None else None
         keys = queries.keys.list_keys(session, tenant_id=owner.id if owner else None)
         tenants = {each.id: each for each in queries.keys.list_tenants(session)}
         now = queries.health.read_clock(session)
@@ -97,7 +97,7 @@ def create_key(
     if not (name.isprintable() and name.strip() and len(name) <= KEY_NAME_LIMIT):
         raise InvalidInput([Problem("name", f"must be 1 to {KEY_NAME_LIMIT} printable characters, not all blank")])
     with transaction(sessions) as session:
-        owner = _require_tenant(session, tenant)
+        owner = require_tenant(session, tenant)
         return _make(session, caller, owner, name, scopes=scopes, expires_at=expires_at)
 
 
@@ -213,7 +213,8 @@ def _require_admin(session: Session) -> None:
         raise Conflict("this would leave no usable key with the scope admin: make another one first")
 
 
-def _require_tenant(session: Session, name: str) -> Tenant:
+def require_tenant(session: Session, name: str) -> Tenant:
+    """Return the tenant with this name, ignoring case. Raises `NotFound`."""
     # An impossible name is not looked up: Postgres refuses a NUL byte even in a comparison.
     tenant = queries.keys.find_tenant(session, name) if TENANT_NAME.fullmatch(name) else None
     if tenant is None:

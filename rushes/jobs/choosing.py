@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from models import Job, JobState, queries
 from models.queries.job_filter import JobFilter
 from rushes.access.callers import Caller
+from rushes.access.tenants import require_tenant
 from rushes.catalog import describe_unknown, find_video_model
 from rushes.errors import InvalidInput, NotFound, Problem
 from rushes.jobs.pushing import BATCH_NAME
@@ -86,8 +87,8 @@ def _find_id(session: Session, words: str, caller: Caller) -> UUID:
 
 def find_tenant_id(session: Session, name: str, caller: Caller) -> UUID:
     """Return the id of the tenant with this name. Raises `NotFound`, also for one that the caller may not see."""
-    tenant = queries.keys.find_tenant(session, name) if BATCH_NAME.fullmatch(name) else None
-    if tenant is None or not caller.may_see(tenant.id):
+    tenant = require_tenant(session, name)
+    if not caller.may_see(tenant.id):
         raise NotFound(f"there is no tenant {name[:80]!r}")
     return tenant.id
 
