@@ -53,7 +53,7 @@ class FieldProblem(BaseModel):
     """A problem with one field."""
 
     field: str = Field(
-        description="Dotted path, such as `jobs.16.input.duration`; `lines.17.input.duration` for line 17."
+        description="Dotted path, such as `jobs.16.input.duration`, or `lines.17.input.duration` for line 17."
     )
     message: str
 
@@ -66,8 +66,8 @@ class ProblemDetails(BaseModel):
     status: int
     detail: str = Field(description="What happened, as a message for people.")
     errors: list[FieldProblem] = Field(
-        description="All wrong fields, at most 100; of jobs as lines, those of the first 100 invalid lines. Empty for other "
-        "errors."
+        description="All wrong fields, at most 100; of jobs as lines, those of the first 100 invalid lines. Empty for "
+        "other errors."
     )
 
     @classmethod

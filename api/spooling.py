@@ -36,7 +36,7 @@ async def spool_lines(request: Request) -> AsyncIterator[SpooledLines]:
     if encoding not in ("identity", "gzip"):
         raise HTTPException(415, "send the body without compression, or with `Content-Encoding: gzip`")
     async with AsyncExitStack() as held:
-        file = held.enter_context(tempfile.TemporaryFile())
+        file = held.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
         try:
             size = await _spool(request, file)
         except TimeoutError:

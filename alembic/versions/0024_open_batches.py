@@ -21,7 +21,7 @@ def upgrade() -> None:
     op.add_column("batch", sa.Column("cancelled_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("batch", sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True))
     op.execute("""
-        UPDATE batch SET sealed_at = created_at,
+        UPDATE batch SET sealed_at = batch.created_at,
             ended_at = coalesce(done.ended_at, batch.deleted_at),
             cancelled_at = CASE WHEN done.is_cancelled THEN done.ended_at END
         FROM batch AS same LEFT JOIN (

@@ -17,11 +17,15 @@ def copy_into(session: Session, statement: str, rows: Iterable[bytes | tuple[obj
     try:
         with connection.cursor() as cursor, cursor.copy(statement) as copy:
             for row in rows:
-                if isinstance(row, bytes):
-                    copy.write(row)
-                else:
-                    copy.write_row(row)
+                _write(copy, row)
     except psycopg.Error as error:
         # COPY bypasses SQLAlchemy, so raise its error type: callers use it to distinguish a lost database from a bad
         # row.
         raise DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True) from error
+
+
+def _write(copy: psycopg.Copy, row: bytes | tuple[object, ...]) -> None:
+    if isinstance(row, bytes):
+        copy.write(row)
+    else:
+        copy.write_row(row)

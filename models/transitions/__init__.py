@@ -1,9 +1,9 @@
 """The transitions. Each function makes one change of state by one guarded UPDATE that also appends its event.
 
 Every function returns the rows it changed, or None (or False) if another process was first or the claim is stale.
-Losing a race raises nothing. Transitions cannot deadlock: they lock batches first, predictions before their jobs, and an
-account's row last. A transition that locks an account first (admission, claiming) takes the other locks with SKIP LOCKED. Only this
-folder writes a state.
+Losing a race raises nothing. Transitions cannot deadlock: they lock a batch before all else, predictions before their
+jobs, and an account's row last. A transition that locks an account first (admission, claiming) takes the other locks
+with SKIP LOCKED. Only this folder writes a state.
 """
 
 from models.transitions import (

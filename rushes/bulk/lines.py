@@ -8,7 +8,7 @@ import json
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -49,7 +49,7 @@ class CheckedLines:
     uses: list[JobUse] = field(default_factory=list)
     upload_uses: list[UploadUse] = field(default_factory=list)
 
-    def add(self, number: int, job: NewJob) -> None:
+    def add(self, number: int, job: NewJob, warnings: Iterable[str]) -> None:
         """Add the job of a line."""
         self.rows.write(_write_row(job))
         for parameter, sha256 in job.uploads.items():
@@ -58,9 +58,30 @@ class CheckedLines:
         self.numbers.append(number)
         self.references.append(job.client_ref)
         self.cost += job.price
+        self.warnings.update(warnings)
 
     def list_warnings(self) -> tuple[Warned, ...]:
         return tuple(Warned(message, jobs) for message, jobs in self.warnings.items())
+
+
+@dataclass(slots=True)
+class RefusedLines:
+    """The number of invalid lines, and what is wrong with the first of them."""
+
+    count: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, number: int, error: InvalidInput) -> None:
+        """Add an invalid line."""
+        self.count += 1
+        if self.count <= PROBLEM_LIMIT:
+            self.problems += [each.under(name_line(number)) for each in error.problems[:PROBLEMS_OF_A_LINE]]
+
+    def raise_if_any(self, total: int) -> None:
+        """Raise `InvalidInput` if one of the lines is invalid."""
+        if self.count:
+            message = f"{self.count:,} of {total:,} are invalid: nothing was stored"
+            raise InvalidInput([Problem("lines", message), *self.problems])
 
 
 @contextmanager
@@ -72,27 +93,16 @@ def check_lines(
     Raises `InvalidInput` that names the first invalid lines, `BodyTooLarge`, or `Refused` if it is not gzip.
     """
     with tempfile.TemporaryFile() as rows:
-        checked, problems, invalid = CheckedLines(rows), list[Problem](), 0
+        checked, refused = CheckedLines(rows), RefusedLines()
         for number, line in _number_lines(body, is_gzip=is_gzip):
-            if len(checked.numbers) + invalid >= max_jobs:
-                raise InvalidInput(
-                    [Problem("lines", f"a request takes at most {max_jobs:,} jobs (RUSHES_MAX_BATCH_JOBS)")]
-                )
+            if len(checked.numbers) + refused.count >= max_jobs:
+                message = f"a request takes at most {max_jobs:,} jobs (RUSHES_MAX_BATCH_JOBS)"
+                raise InvalidInput([Problem("lines", message)])
             try:
-                job, warnings = _check_line(line, read)
+                checked.add(number, *_check_line(line, read))
             except InvalidInput as error:
-                invalid += 1
-                if invalid <= PROBLEM_LIMIT:
-                    problems += [each.under(name_line(number)) for each in error.problems[:PROBLEMS_OF_A_LINE]]
-                continue
-            if not invalid:
-                checked.add(number, job)
-                checked.warnings.update(warnings)
-            else:
-                checked.numbers.append(number)
-        if invalid:
-            total = f"{invalid:,} of {len(checked.numbers) + invalid:,} are invalid, so none was stored"
-            raise InvalidInput([Problem("lines", total), *problems])
+                refused.add(number, error)
+        refused.raise_if_any(len(checked.numbers) + refused.count)
         if not checked.numbers:
             raise InvalidInput([Problem("lines", "the body holds no job")])
         checked.stems = choose_stems(checked.references, has_others=True)

@@ -71,9 +71,7 @@ def request_action(
     _check_arguments(kind, arguments)
     with transaction(sessions) as session:
         chosen = _choose(session, choose)
-        is_closed = False
-        if kind is ActionKind.CANCEL and not dry_run and (batch_id := _find_whole_batch(chosen)):
-            is_closed = transitions.filling.cancel_open_batch(session, batch_id, by=caller.by)
+        is_closed = kind is ActionKind.CANCEL and not dry_run and _close_batch(session, chosen, by=caller.by)
         chosen = _restrict(kind, chosen, now=queries.health.read_clock(session))
         if is_closed:  # no job can come later, and one may have come since the transaction began
             chosen = replace(chosen, created_before=None)
@@ -215,6 +213,11 @@ def _restrict(kind: ActionKind, chosen: JobFilter, *, now: datetime) -> JobFilte
 def _find_whole_batch(chosen: JobFilter) -> UUID | None:
     """Return the batch that a filter names, if it names nothing else."""
     return chosen.batch_id if replace(chosen, tenant_id=None) == JobFilter(batch_id=chosen.batch_id) else None
+
+
+def _close_batch(session: Session, chosen: JobFilter, *, by: str) -> bool:
+    batch_id = _find_whole_batch(chosen)
+    return batch_id is not None and transitions.filling.cancel_open_batch(session, batch_id, by=by)
 
 
 def _delete_batch(session: Session, chosen: JobFilter, *, by: str) -> None:

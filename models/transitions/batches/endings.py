@@ -9,10 +9,10 @@ from models.db.rows import statement
 from models.transitions.history import log
 
 FIRST = UUID(int=0)
-LOOKED_AT = 1_000
-"""How many batches are looked at in one round. The next round goes on with those that follow."""
+MOST_CHECKED = 1_000
+"""How many batches are checked in one round. The next round goes on with those that follow."""
 
-_LOOK = statement("""
+_CHECK = statement("""
     SELECT id, NOT EXISTS (
         SELECT FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing')) AS has_ended
     FROM batch WHERE sealed_at IS NOT NULL AND ended_at IS NULL AND id > :after
@@ -25,14 +25,19 @@ def end_batches(session: Session, *, after: UUID = FIRST) -> UUID:
 
     A batch that another transaction has locked is left for a later round.
     """
-    found = session.execute(_LOOK, {"after": after, "count": LOOKED_AT}).all()
+    found = session.execute(_CHECK, {"after": after, "count": MOST_CHECKED}).all()
     ended = [each.id for each in found if each.has_ended]
     if ended:
-        _end(session, ended)
-    return found[-1].id if len(found) == LOOKED_AT else FIRST
+        _end(session, _lock(session, ended))
+    return found[-1].id if len(found) == MOST_CHECKED else FIRST
 
 
 _LOCK = statement("SELECT id FROM batch WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED")
+
+
+def _lock(session: Session, ids: Sequence[UUID]) -> list[UUID]:
+    return list(session.scalars(_LOCK, {"ids": ids}))
+
 
 # A statement of its own: with the locks, it sees every retry that was committed before them.
 _END = statement(f"""
@@ -57,8 +62,7 @@ _END = statement(f"""
 
 
 def _end(session: Session, ids: Sequence[UUID]) -> None:
-    locked = list(session.scalars(_LOCK, {"ids": ids}))
-    session.execute(_END, {"ids": locked})
+    session.execute(_END, {"ids": ids})
 
 
 _HOLD = statement("""
