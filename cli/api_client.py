@@ -1,6 +1,7 @@
 """Client of the HTTP API: JSON in, JSON out. Every failure becomes an error that says what to do."""
 
 import contextlib
+import gzip
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,6 +97,12 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
         return self._ask(
             "POST", ("uploads",), data=content, headers={"Content-Type": content_type}, seconds=PUSH_SECONDS
         )
+
+    def add_jobs(self, batch: str, lines: bytes, *, once: str) -> Json:
+        """POST jobs as lines of JSON to an open batch. Raises the same errors. `once` is as for `post`."""
+        headers = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip", "Idempotency-Key": once}
+        content = gzip.compress(lines, mtime=0)  # the same bytes each time: a repetition is recognised by them
+        return self._ask("POST", ("batches", batch, "jobs"), data=content, headers=headers, seconds=PUSH_SECONDS)
 
     def get_readiness(self) -> Json:
         """Return the answer of `/readyz`, ready or not. Raises `ServiceAway` if nothing answers."""

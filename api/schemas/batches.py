@@ -63,8 +63,8 @@ class BatchDetails(Shown):
     name: str
     state: BatchState = Field(
         description="`open`: it takes more jobs, and renders those that it has. `sealed`: it takes no more. "
-        "`cancelled`: it was cancelled while open, or all of its jobs were. `ended`: all of its jobs have, which is recorded within "
-        "a second. A retry makes it `sealed` again."
+        "`cancelled`: it was cancelled while open, or all of its jobs were. `ended`: all of its jobs have, which is "
+        "recorded within a second. A retry makes it `sealed` again."
     )
     jobs: int
     states: StateCounts
