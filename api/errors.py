@@ -17,6 +17,7 @@ from starlette.responses import Response
 from api.validation import describe_problem
 from models.db.errors import DatabaseAway, is_lock_failure
 from rushes import errors
+from rushes.bulk.lines import BodyTooLarge
 from rushes.errors import Problem
 from rushes.wavespeed.answers import WebhookRefused
 
@@ -41,6 +42,7 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.Unauthenticated, 401),
     (errors.Forbidden, 403),
     (WebhookRefused, 401),
+    (BodyTooLarge, 413),
     (errors.Refused, 400),
     (errors.Transient, 503),
     (DatabaseAway, 503),
@@ -50,7 +52,9 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
 class FieldProblem(BaseModel):
     """A problem with one field."""
 
-    field: str = Field(description="Dotted path, such as `jobs.16.input.duration`.")
+    field: str = Field(
+        description="Dotted path, such as `jobs.16.input.duration`, or `lines.17.input.duration` for line 17."
+    )
     message: str
 
 
@@ -61,7 +65,10 @@ class ProblemDetails(BaseModel):
     title: str = Field(description="The status in words.")
     status: int
     detail: str = Field(description="What happened, as a message for people.")
-    errors: list[FieldProblem] = Field(description="All wrong fields, at most 100. Empty for other errors.")
+    errors: list[FieldProblem] = Field(
+        description="All wrong fields, at most 100; of jobs as lines, those of the first 100 invalid lines. Empty for "
+        "other errors."
+    )
 
     @classmethod
     def of(cls, status: int, detail: str, problems: Sequence[Problem] = ()) -> Self:

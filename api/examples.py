@@ -175,12 +175,14 @@ BATCH: Json = {
     "id": BATCH_ID,
     "tenant": "default",
     "name": "pilot",
+    "state": "sealed",
     "jobs": 24,
     "states": {"queued": 14, "rendering": 2, "storing": 0, "succeeded": 7, "failed": 1, "cancelled": 0},
     "waiting_at_provider": 0,
     "done": 8,
     "cost": {"estimated": "8.6400", "held": "0.7200", "spent": "2.5200"},
     "created_at": "2026-11-05T12:00:00.101883Z",
+    "sealed_at": "2026-11-05T12:00:00.101883Z",
     "ended_at": None,
     "elapsed_seconds": 402.118,
     "seconds_left": 804.2,
@@ -203,6 +205,7 @@ BATCH: Json = {
 _ENDED_STATES: Json = {"queued": 0, "rendering": 0, "storing": 0, "succeeded": 23, "failed": 1, "cancelled": 0}
 DELETED_BATCH: Json = {
     **BATCH,
+    "state": "ended",
     "states": _ENDED_STATES,
     "done": 24,
     "cost": {"estimated": "8.6400", "held": "0.0000", "spent": "8.2800"},
@@ -295,4 +298,3 @@ ME: Json = {
     "name": "default/ci",
     "scopes": ["push", "read"],
 }
-REPEATED_BATCH: Json = {**PUSHED_BATCH, "repeated": True}

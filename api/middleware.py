@@ -15,9 +15,16 @@ ANSWER_SECONDS = 15.0
 """Time to begin an answer, from the end of the request. With a working database every route needs less."""
 SECONDS_PER_MEGABYTE = 1.0
 """Added per megabyte of the body, because a batch of a hundred thousand jobs takes a while to write."""
+COMPRESSED_WEIGHT = 20
+"""A byte of a compressed body counts as this many."""
 _MEGABYTE = 1_000_000
 
 log = structlog.get_logger(__name__)
+
+
+def count_weight(scope: Scope) -> int:
+    """Return how many bytes a byte of the request's body stands for."""
+    return COMPRESSED_WEIGHT if (b"content-encoding", b"gzip") in scope["headers"] else 1
 
 
 class AccessLog:
@@ -95,7 +102,7 @@ class BoundedAnswers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(receive, send)
+        exchange = _Exchange(receive, send, weight=count_weight(scope))
         task = asyncio.ensure_future(self._app(scope, exchange.receive, exchange.send))
         try:
             await asyncio.wait({task, exchange.late}, return_when=asyncio.FIRST_COMPLETED)
@@ -120,9 +127,10 @@ class BoundedAnswers:
 class _Exchange:
     """One request and its answer, observed as they pass through. `late` is done once the time to answer is up."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, *, weight: int = 1) -> None:
         self._receive = receive
         self._send = send
+        self._weight = weight
         self._megabytes = 0.0
         self._answers = False
         self.late = asyncio.get_running_loop().create_future()
@@ -133,7 +141,7 @@ class _Exchange:
         self._timer.cancel()
         try:
             message = await self._receive()
-            self._megabytes += len(message.get("body", b"")) / _MEGABYTE
+            self._megabytes += self._weight * len(message.get("body", b"")) / _MEGABYTE
         finally:
             if not self._answers and not self.late.done():
                 self._timer = self._start_timer()

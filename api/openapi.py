@@ -1,6 +1,6 @@
 """Add to the OpenAPI document everything that FastAPI cannot infer: bodies, examples, problems."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -84,6 +84,14 @@ _NULL = "\0null"
 _REFERENCE = "#/components/schemas/{model}"
 _own_schemas: list[type[BaseModel]] = [ProblemDetails]
 """The schemas to which only our own parts of the document refer."""
+
+
+def takes_lines(schema: type[BaseModel], media_types: Sequence[str], example: str) -> Json:
+    """Return the same for a body that has one object per line."""
+    _own_schemas.append(schema)
+    reference = {"$ref": _REFERENCE.format(model=schema.__name__)}
+    content = {"schema": {"type": "string"}, "itemSchema": reference, "example": example}
+    return {"requestBody": {"required": True, "content": dict.fromkeys(media_types, content)}}
 
 
 def takes(schema: type[BaseModel], *, required: bool = True, **examples: Json) -> Json:

@@ -1,14 +1,16 @@
 """Parse bytes into a checked schema, and turn pydantic's errors into messages that name the field."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from fastapi import HTTPException
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
+from rushes.bulk.defaults import fill_in
 from rushes.catalog import UNSUPPORTED, VIDEO_MODELS
 from rushes.errors import InvalidInput, Problem
-from rushes.jobs.pushing import PROBLEM_LIMIT
+from rushes.jobs.pushing import PROBLEM_LIMIT, JobOrder
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -51,10 +53,32 @@ def read_schema(schema: type[Schema], body: bytes | bytearray) -> Schema:
     try:
         return schema.model_validate_json(body)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)[:PROBLEM_LIMIT]
+        details = _list_details(error)
     if details[0]["type"] == "json_invalid":
         raise HTTPException(400, f"the body is not JSON: {details[0]['ctx']['error']}")
-    raise InvalidInput([_hint_at_input(describe_problem(detail), detail["type"]) for detail in details])
+    raise _refuse(details)
+
+
+def read_lines(defaults: Mapping[str, Any]) -> Callable[[bytes], JobOrder]:
+    """Return the function that parses a job on a line, and fills in the defaults. It raises `InvalidInput`."""
+
+    def read(line: bytes) -> JobOrder:
+        try:
+            return JobOrder.model_validate(fill_in(from_json(line), defaults))
+        except ValidationError as error:
+            raise _refuse(_list_details(error)) from None
+        except ValueError as error:
+            raise InvalidInput([Problem("", f"is not JSON: {error}")]) from None
+
+    return read
+
+
+def _list_details(error: ValidationError) -> list[Any]:
+    return error.errors(include_url=False, include_input=False)[:PROBLEM_LIMIT]
+
+
+def _refuse(details: list[Any]) -> InvalidInput:
+    return InvalidInput([_hint_at_input(describe_problem(detail), detail["type"]) for detail in details])
 
 
 def describe_problem(detail: Mapping[str, Any], *, skip: int = 0) -> Problem:

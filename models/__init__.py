@@ -1,6 +1,6 @@
 """The stored data. No other package contains SQL."""
 
-from models.lifecycle import JobState, PredictionState
+from models.lifecycle import BatchState, JobState, PredictionState
 from models.tables.access import ApiKey, AuditEntry, IdempotentRequest, Scope, Tenant
 from models.tables.account import Account
 from models.tables.action import Action, ActionItem, ActionKind, ActionState
@@ -27,6 +27,7 @@ __all__ = [
     "AuditEntry",
     "Base",
     "Batch",
+    "BatchState",
     "DailyTotal",
     "Event",
     "FinishedRender",

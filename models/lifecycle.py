@@ -27,6 +27,24 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"  # nothing, unless a person retries it
 
 
+class BatchState(StrEnum):
+    """The state of a batch. It follows from when the batch was sealed, cancelled and ended."""
+
+    OPEN = "open"  # takes more jobs; those that it has are rendered
+    SEALED = "sealed"  # takes no more jobs, and some have not ended
+    CANCELLED = "cancelled"  # it was cancelled while open, or all of its jobs were
+    ENDED = "ended"  # all of its jobs have, until a person retries one
+
+    @classmethod
+    def of(cls, *, is_sealed: bool, is_cancelled: bool, has_ended: bool) -> "BatchState":
+        """Return the state that follows from these facts."""
+        if is_cancelled:
+            return cls.CANCELLED
+        if has_ended:
+            return cls.ENDED
+        return cls.SEALED if is_sealed else cls.OPEN
+
+
 class Reason(NamedTuple):
     """Why something ended or waits."""
 

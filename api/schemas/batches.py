@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.schemas.accounts import AccountStatusSeen, OutputOutageSeen
 from api.schemas.jobs import WaitSeen
 from api.schemas.values import IdCursor, Money, PageShown, Shown, Time, TimeLeftEstimate, TimeLeftUnknown, ToThousandths
+from models import BatchState
 from rushes.jobs.batches import BatchView
 
 
@@ -60,6 +61,11 @@ class BatchDetails(Shown):
     id: UUID
     tenant: str
     name: str
+    state: BatchState = Field(
+        description="`open`: it takes more jobs, and renders those that it has. `sealed`: it takes no more. "
+        "`cancelled`: it was cancelled while open, or all of its jobs were. `ended`: all of its jobs have, which is "
+        "recorded within a second. A retry makes it `sealed` again."
+    )
     jobs: int
     states: StateCounts
     waiting_at_provider: int = Field(
@@ -69,7 +75,8 @@ class BatchDetails(Shown):
     done: int = Field(description="Jobs that have succeeded, failed or been cancelled.")
     cost: BatchCost
     created_at: Time
-    ended_at: Time | None = Field(description="When its last job ended.")
+    sealed_at: Time | None = Field(description="Since when it takes no more jobs. Null while it is open.")
+    ended_at: Time | None = Field(description="When its last job ended. Null while it is open.")
     elapsed_seconds: ToThousandths = Field(description="From the push until now, or until its last job ended.")
     seconds_left: ToThousandths | None = Field(
         description="Expected time left, as in `time_left`; if that is null, derived from the rate so far. Null before "
@@ -140,6 +147,17 @@ class BatchPushed(BatchDetails):
 
     warnings: list[BatchWarning] = Field(description="For example, parameters that were dropped.")
     repeated: bool = Field(description="These jobs were pushed before. This is their batch; nothing new is bought.")
+
+
+class JobsAdded(Shown):
+    """Jobs that were added to an open batch."""
+
+    batch: str
+    added: int
+    first_number: int = Field(description="The number of the first of them. They have the order of the lines.")
+    jobs: int = Field(description="The jobs that the batch has now.")
+    cost: Money = Field(description="Catalogue price of rendering each of the added jobs once.")
+    warnings: list[BatchWarning]
 
 
 class BatchPage(PageShown[BatchDetails]):

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, ValidationInfo, field_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, ValidationInfo, field_validator
 
 from api.schemas.values import Body, Shown
 from models.transitions.uploads import KeptUpload
+from rushes.bulk.defaults import JobDefaults, fill_in
 from rushes.catalog import REFERENCE
 from rushes.jobs.pushing import BATCH_NAME, JobOrder, OnRepeat
 
@@ -46,8 +47,13 @@ class RetryAsked(Body):
     input: Annotated[dict[str, Any], Field(description="Parameters to replace; the others stay as they are.")]
 
 
-class BatchOrder(NewJobs):
-    """Jobs to push together."""
+def _take_defaults(given: object, info: ValidationInfo) -> object:
+    defaults = info.data.get("defaults")
+    return fill_in(given, defaults.as_values()) if defaults is not None else given
+
+
+class BatchOrder(Body):
+    """A batch, with its jobs or without: then it stays open for jobs until it is sealed."""
 
     name: Annotated[
         str,
@@ -56,6 +62,21 @@ class BatchOrder(NewJobs):
             json_schema_extra={"pattern": f"^{BATCH_NAME.pattern}$"},
         ),
     ]
+    defaults: Annotated[JobDefaults | None, Field(description="What jobs take if they do not set it themselves.")] = (
+        None
+    )
+    jobs: Annotated[
+        list[Annotated[JobOrder, BeforeValidator(_take_defaults)]] | None,
+        Field(json_schema_extra={"minItems": 1}, description="Left out: the batch is opened, and takes jobs as lines."),
+    ] = None
+    digest: Annotated[
+        str | None,
+        Field(
+            pattern="^[0-9a-f]{64}$",
+            description="For a batch that is opened: a SHA-256 of the jobs that will be added, made by the caller. "
+            "`on_repeat` recognises the jobs by it.",
+        ),
+    ] = None
     finish_by: Annotated[
         AwareDatetime | None,
         Field(
@@ -72,6 +93,13 @@ class BatchOrder(NewJobs):
             "the `same_name`, or return the batch of any name with the `same_jobs`.",
         ),
     ] = OnRepeat.REFUSE
+
+    @field_validator("digest")
+    @classmethod
+    def _need_no_jobs(cls, given: str | None, info: ValidationInfo) -> str | None:
+        if given is not None and info.data.get("jobs") is not None:
+            raise ValueError("is for a batch without jobs: that of jobs is known")
+        return given
 
 
 class UploadKept(Shown):

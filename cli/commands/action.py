@@ -135,7 +135,7 @@ def change_jobs(
         line += f", {show_money(found['cost'])} for one render of each"
         if "input" in body:
             line += " at the price of its present input, which the new values may change"
-        if dry_run or not found["matched"]:
+        if dry_run or not (found["matched"] or kind == "cancel"):  # to cancel an open batch closes it
             print_answer(found, line, as_json=as_json)
             return found
         if not yes and sys.stdin.isatty() and not typer.confirm(f"{line}. Go on?", err=True):

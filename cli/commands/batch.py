@@ -159,6 +159,7 @@ def show_batch(client: Connection, batch: dict[str, Any], *, settings: Settings)
         {
             "batch": batch["name"],
             "id": batch["id"],
+            "state": batch.get("state", ""),
             "jobs": f"{batch['done']:,} of {batch['jobs']:,} ended: {show_counts(batch)}",
             "estimated": show_money(cost["estimated"]),
             "held": show_money(cost["held"]),

@@ -6,12 +6,12 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import typer
 
 from cli.output import name_for, note, print_errors, show_seconds
+from cli.pieces import ask_until_answered, push_in_pieces
 from cli.prompt_file.jobs import Fill, Prepared, prepare_jobs
 from cli.prompt_file.parse import STDIN, ReadOptions, read_prompt_file
 from cli.prompt_file.records import FileRefused, HeaderMissing, LineProblem, PromptFile
@@ -19,13 +19,13 @@ from rushes.errors import InvalidInput, Problem
 from rushes.jobs.pushing import BATCH_NAME
 from rushes.settings import Settings
 from rushes_client.connection import PUSH_SECONDS, Connection, make_once
-from rushes_client.errors import AnswerLost, ApiAway, ClientError, Declined
-from stack.errors import BAD_INPUT, INTERRUPTED, CommandError, ServiceAway
+from rushes_client.errors import ClientError, Declined
+from stack.errors import BAD_INPUT, INTERRUPTED, CommandError
 
 CLOCK_ALLOWANCE = timedelta(minutes=5)
 """How far this machine's clock may differ from the database's."""
-PAUSES_SECONDS = (1, 2, 4, 8, 15, 30)
-"""How long to wait before a push whose answer was lost is repeated."""
+PIECES_ABOVE = 5_000
+"""A file with more jobs is not sent as one body: both sides would hold all of it in memory."""
 _JOB_FIELD = re.compile(r"jobs\.(\d+)(?:\.(?:input\.)?(.+))?")
 
 
@@ -73,18 +73,24 @@ def push_batch(
     finish_by: str | None = None,
     buys_again: bool = False,
 ) -> dict[str, Any]:
-    """Push the jobs as one batch and return it as the API shows it. Prints warnings.
+    """Push the jobs as one batch and return it as the API shows it. Prints warnings. Many jobs are sent in pieces.
 
     If these jobs were pushed before, return their batch: with `buys_again`, only if it has this name. So a push whose
     answer is lost is repeated without buying anything twice.
     """
-    body = {"name": name, "jobs": prepared.jobs, "on_repeat": "same_name" if buys_again else "same_jobs"}
+    body = {"name": name, "on_repeat": "same_name" if buys_again else "same_jobs"}
     body |= {"finish_by": finish_by} if finish_by else {}
     prepared.files.send(client)
     note(f"pushing {len(prepared.jobs):,} job{'' if len(prepared.jobs) == 1 else 's'} as {name} ...")
-    began_at = datetime.now(UTC)
+    began_at, once, repeat = datetime.now(UTC), make_once(), f"--batch {name} --again" if buys_again else ""
     try:
-        pushed = _push_until_answered(client, body, repeat=f"--batch {name} --again" if buys_again else "")
+        if len(prepared.jobs) > PIECES_ABOVE:
+            pushed = push_in_pieces(client, body, prepared=prepared, once=once, repeat=repeat)
+        else:
+            whole = {**body, "jobs": prepared.jobs}
+            pushed = ask_until_answered(
+                lambda: client.post("batches", body=whole, seconds=PUSH_SECONDS, once=once), repeat=repeat
+            )
     except Declined as declined:
         raise explain_refusal(declined, file=file, prepared=prepared) from declined
     except KeyboardInterrupt:
@@ -97,35 +103,20 @@ def push_batch(
     return pushed
 
 
-def _push_until_answered(client: Connection, body: dict[str, Any], *, repeat: str) -> dict[str, Any]:
-    pauses, once = iter(PAUSES_SECONDS), make_once()
-    is_lost = False
-    while True:
-        try:
-            return client.post("batches", body=body, seconds=PUSH_SECONDS, once=once)
-        except ApiAway as error:
-            is_lost = is_lost or isinstance(error, AnswerLost)
-            pause = next(pauses, None)
-            if not is_lost or pause is None:
-                again = f"repeat the command with {repeat}" if repeat else "run the same command again"
-                hint = f"{again}: if the batch was stored, nothing is bought twice"
-                raise (ServiceAway(*error.errors, hint=hint) if is_lost else error) from error
-            note(f"{error}; trying again in {pause} s, which buys nothing twice")
-            sleep(pause)
-
-
 def _explain_interrupt(client: Connection, name: str, *, began_at: datetime) -> CommandError:
     hint = f"`rushes batch show {name}` shows whether the batch is stored"
     with suppress(ClientError, KeyboardInterrupt):
         batch = client.get("batches", name)
         if datetime.fromisoformat(batch["created_at"]) > began_at - CLOCK_ALLOWANCE:
             hint = f"batch {name} is stored with {batch['jobs']:,} jobs; `rushes batch show {name}` follows it"
+            if batch.get("state") == "open":
+                hint = f"batch {name} has {batch['jobs']:,} of the jobs; the same command again adds the others"
     return CommandError("interrupted", hint=hint, exit_code=INTERRUPTED)
 
 
 def explain_refusal(declined: Declined, *, file: PromptFile, prepared: Prepared) -> Exception:
     """Express the API's refusal in terms of the file's lines, if it is about lines."""
-    if declined.status == 409:
+    if declined.status == 409 and "exists already" in str(declined):
         return CommandError(*declined.errors, hint="choose another name with --batch", exit_code=BAD_INPUT)
     problems = []
     for problem in declined.problems:

@@ -60,7 +60,8 @@ class Chores(NamedTuple):
     failed_outputs: bool  # a file could not be downloaded
     ended_windows: bool  # a watch window has ended
     searches: bool  # a reconciliation run is due
-    promises: bool  # an open batch has a `finish_by`
+    promises: bool  # a batch that has not ended has a `finish_by`
+    unended_batches: bool  # a sealed batch is not recorded as ended
 
 
 _HEALTH = f"""id, back_off_reason, check_failures, epoch, restore_epoch, requests_owed,
@@ -129,7 +130,8 @@ _CHORES = statement(f"""
             OR EXISTS (SELECT FROM account WHERE (reconcile_until IS NULL OR reconcile_until <= now())
                 AND (paused_reason = 'restore' OR swept_at IS NULL OR swept_at < now() - interval '10 min'))
             AS searches,
-        EXISTS (SELECT FROM batch WHERE finish_by > now() - interval '1 day') AS promises
+        EXISTS (SELECT FROM batch WHERE finish_by > now() - interval '1 day') AS promises,
+        EXISTS (SELECT FROM batch WHERE sealed_at IS NOT NULL AND ended_at IS NULL) AS unended_batches
 """)
 
 

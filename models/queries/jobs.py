@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from models.db.rows import find_all, statement
-from models.lifecycle import SLOT_WINDOWS
+from models.lifecycle import SLOT_WINDOWS, BatchState
 from models.money import HELD, SPENT
 from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.batch import Batch
@@ -37,6 +37,14 @@ class BatchSummary(NamedTuple):
     finish_by: datetime | None = None
     at_risk_at: datetime | None = None
     deleted_at: datetime | None = None
+    sealed_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    has_ended: bool = False
+
+    @property
+    def state(self) -> BatchState:
+        is_sealed, is_cancelled = self.sealed_at is not None, self.cancelled_at is not None
+        return BatchState.of(is_sealed=is_sealed, is_cancelled=is_cancelled, has_ended=self.has_ended)
 
 
 def find_job(session: Session, job_id: UUID) -> Job | None:
@@ -130,8 +138,9 @@ def list_batches(
 _SUMMARIES = statement(f"""
     SELECT batch.id, tenant.name AS tenant, batch.name, job_count, batch.created_at,
         coalesce(jobs.states, '{{}}') AS states, coalesce(jobs.estimated, 0) AS estimated,
-        coalesce(jobs.ended_at, deleted_at) AS ended_at, coalesce(money.held, 0) AS held,
-        coalesce(money.spent, 0) AS spent, jobs.mean_seconds, finish_by, at_risk_at, deleted_at
+        CASE WHEN sealed_at IS NOT NULL THEN coalesce(batch.ended_at, jobs.ended_at, deleted_at) END AS ended_at,
+        coalesce(money.held, 0) AS held, coalesce(money.spent, 0) AS spent, jobs.mean_seconds, finish_by, at_risk_at,
+        deleted_at, sealed_at, cancelled_at, batch.ended_at IS NOT NULL AS has_ended
     FROM batch JOIN tenant ON tenant.id = tenant_id,
         LATERAL (
             SELECT jsonb_object_agg(state, count) AS states, sum(price) AS estimated,

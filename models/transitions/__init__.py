@@ -1,9 +1,9 @@
 """The transitions. Each function makes one change of state by one guarded UPDATE that also appends its event.
 
 Every function returns the rows it changed, or None (or False) if another process was first or the claim is stale.
-Losing a race raises nothing. Transitions cannot deadlock: they lock predictions before their jobs, and an account's row
-last. A transition that locks an account first (admission, claiming) takes the other locks with SKIP LOCKED. Only this
-folder writes a state.
+Losing a race raises nothing. Transitions cannot deadlock: they lock a batch before all else, predictions before their
+jobs, and an account's row last. A transition that locks an account first (admission, claiming) takes the other locks
+with SKIP LOCKED. Only this folder writes a state.
 """
 
 from models.transitions import (
@@ -19,6 +19,7 @@ from models.transitions import (
     uploads,
 )
 from models.transitions.access import answered, audit_log, keys
+from models.transitions.batches import endings, filling
 from models.transitions.reconciling import pauses, purchases, runs
 from models.transitions.storing import claims, output_host, steps, unverified
 from models.transitions.watching import finished_renders, lists, renders, retention
@@ -30,6 +31,8 @@ __all__ = [
     "answered",
     "audit_log",
     "claims",
+    "endings",
+    "filling",
     "finished_renders",
     "jobs",
     "keys",

@@ -1,26 +1,25 @@
 """The transitions of jobs that people and upstream systems ask for (push, cancel, pause, priority), and the risks of
 batches."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import psycopg
 from psycopg.types.json import Jsonb
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from models.db.copying import copy_into
 from models.db.rows import as_json, changed_a_row, statement
 from models.lifecycle import JobState
 from models.tables.base import new_id
 from models.tables.batch import Batch
 from models.tables.job import Job
-from models.transitions.history import BY, change, log
+from models.transitions.history import BY, append_event, change, log
 from models.transitions.submitting import withdraw_submits
 from models.transitions.uploads import replace_uses
 
@@ -46,6 +45,11 @@ class NewBatch(NamedTuple):
     name: str
     finish_by: datetime | None = None
     digest: str | None = None
+    defaults: dict[str, Any] | None = None
+
+    def as_columns(self) -> dict[str, Any]:
+        """Return the columns that are set: in a column of JSON, None would be its null."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 _PUSHED_BATCH = statement(f"""
@@ -55,18 +59,18 @@ _PUSHED_BATCH = statement(f"""
 
 def insert_batch(session: Session, new_batch: NewBatch, jobs: list[NewJob]) -> Batch | None:
     """Store a batch and all its jobs, numbered from 1 in the given order. Returns None if the name is taken."""
-    born = insert(Batch).values(id=new_id(), job_count=len(jobs), **new_batch._asdict())
+    born = insert(Batch).values(id=new_id(), job_count=len(jobs), **new_batch.as_columns())
     batch = session.scalars(born.on_conflict_do_nothing().returning(Batch)).first()
     if batch is None:
         return None
     ids = [new_id() for _ in jobs]
     numbered = enumerate(zip(ids, jobs, strict=True), start=1)
-    _copy(
-        session, _COPY, ((job_id, batch.tenant_id, batch.id, number, *job[:-1]) for number, (job_id, job) in numbered)
-    )
+    rows = ((job_id, batch.tenant_id, batch.id, number, *job[:-1]) for number, (job_id, job) in numbered)
+    copy_into(session, _COPY, (tuple(Jsonb(each) if isinstance(each, dict) else each for each in row) for row in rows))
     uses = [(job_id, *use) for job_id, job in zip(ids, jobs, strict=True) for use in job.uploads.items()]
     if uses:
-        _copy(session, _COPY_USES, uses)
+        copy_into(session, COPY_USES, uses)
+    append_event(session, "batch.pushed", {"jobs": len(jobs)}, batch_id=batch.id)
     session.execute(_PUSHED_BATCH, {"batch_id": batch.id})
     return batch
 
@@ -120,21 +124,7 @@ _COPY = """
     COPY job (id, tenant_id, batch_id, number, video_model, input, price, priority, max_attempts, client_ref,
         client_metadata, file_stem) FROM STDIN
 """
-_COPY_USES = "COPY job_upload (job_id, parameter, sha256) FROM STDIN"
-
-
-def _copy(session: Session, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    # COPY is several times faster than INSERT for a large batch.
-    connection = session.connection().connection.driver_connection
-    assert connection is not None  # noqa: S101 - a session that is in a transaction has one
-    try:
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row([Jsonb(value) if isinstance(value, dict) else value for value in row])
-    except psycopg.Error as error:
-        # COPY bypasses SQLAlchemy, so raise its error type: callers use it to distinguish a lost database from a bad
-        # row.
-        raise DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True) from error
+COPY_USES = "COPY job_upload (job_id, parameter, sha256) FROM STDIN"
 
 
 def _these(guard: str) -> str:

@@ -65,7 +65,7 @@ def _hold_batch(session: Session, batch_id: UUID) -> bool:
 # A statement of its own: after it has waited for the lock, it must see what a retry has changed.
 _DELETE_BATCH = statement(f"""
     WITH deleted AS (
-        UPDATE batch SET deleted_at = now()
+        UPDATE batch SET deleted_at = now(), sealed_at = coalesce(sealed_at, now())
         WHERE id = :batch_id AND deleted_at IS NULL
           AND NOT EXISTS (SELECT 1 FROM job WHERE batch_id = batch.id AND state IN ('queued', 'rendering', 'storing'))
           AND NOT EXISTS (

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from models.db.rows import as_json, statement
 from models.lifecycle import JobState
+from models.transitions.batches.endings import hold_batches_of, take_back_ends
 from models.transitions.history import BY, fields, log
 from models.transitions.job_release import ATTEMPTS, follow_duplicates
 from models.transitions.storing.steps import HAS_NO_VIDEO, NEWEST_OUTPUT, STORE_FROM_START
@@ -22,22 +23,6 @@ class NewInput(NamedTuple):
     price: Decimal
     uploads: Mapping[str, str]
     replaced: Mapping[str, Any]
-
-
-_KEEP_BATCHES = statement("""
-    WITH held AS MATERIALIZED (
-        SELECT id, deleted_at FROM batch
-        WHERE id IN (SELECT batch_id FROM job WHERE id = ANY(CAST(:ids AS uuid[])))
-        FOR SHARE
-    )
-    SELECT job.id FROM job LEFT JOIN held ON held.id = batch_id
-    WHERE job.id = ANY(CAST(:ids AS uuid[])) AND deleted_at IS NULL
-""")
-
-
-def _filter_deleted(session: Session, ids: Sequence[UUID]) -> list[UUID]:
-    """The jobs whose batches are not deleted, and stay so until the end of the transaction."""
-    return list(session.scalars(_KEEP_BATCHES, {"ids": ids}))
 
 
 _FORGET_CRASHES = statement("""
@@ -104,7 +89,7 @@ def retry_jobs(
     Instead of being bought again, a job succeeds with the file of a stored duplicate purchase, unless `new_input`
     replaces its input. An earlier prediction keeps the input that it was sent with.
     """
-    job_ids = _filter_deleted(session, job_ids)
+    job_ids = hold_batches_of(session, job_ids)
     _forget_crashes(session, job_ids)
     values: dict[str, Any] = {"input": None, "price": None, "replaced": {}, "by": by}
     if new_input is not None:
@@ -121,6 +106,7 @@ def retry_jobs(
     if new_input is None and queued:
         followed = follow_duplicates(session, queued, waiting=[JobState.QUEUED])
         states |= dict.fromkeys(followed, JobState.SUCCEEDED.value)
+    take_back_ends(session, [job_id for job_id, state in states.items() if state != JobState.SUCCEEDED])
     return states
 
 

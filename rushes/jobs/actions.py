@@ -63,12 +63,18 @@ def request_action(
 ) -> Action:
     """Store an action on the jobs that `choose` returns, with their count and cost; with `dry_run`, only count them.
 
+    To cancel a whole batch also closes it, so that no job is added later.
+
     Raises `InvalidInput` without a filter, or if it names only states in which `kind` does nothing.
     """
     arguments = dict(arguments or {})
     _check_arguments(kind, arguments)
     with transaction(sessions) as session:
-        chosen = _restrict(kind, _choose(session, choose), now=queries.health.read_clock(session))
+        chosen = _choose(session, choose)
+        is_closed = kind is ActionKind.CANCEL and not dry_run and _close_batch(session, chosen, by=caller.by)
+        chosen = _restrict(kind, chosen, now=queries.health.read_clock(session))
+        if is_closed:  # no job can come later, and one may have come since the transaction began
+            chosen = replace(chosen, created_before=None)
         matched, cost = queries.actions.count_matches(session, chosen)
         action = Action(
             kind=kind.value,
@@ -190,7 +196,7 @@ def _restrict(kind: ActionKind, chosen: JobFilter, *, now: datetime) -> JobFilte
     if chosen.is_empty:
         raise InvalidInput([Problem("filter", "name at least one property: otherwise it would match every job")])
     if kind is ActionKind.DELETE:
-        if chosen.batch_id is None or replace(chosen, tenant_id=None) != JobFilter(batch_id=chosen.batch_id):
+        if _find_whole_batch(chosen) is None:
             raise InvalidInput([Problem("filter", "delete removes a whole batch: name the batch and nothing else")])
         return chosen
     possible = _STATES.get(kind, _OPEN)
@@ -202,6 +208,16 @@ def _restrict(kind: ActionKind, chosen: JobFilter, *, now: datetime) -> JobFilte
         return chosen
     # A job that fails later was not part of what the person has confirmed.
     return replace(chosen, ended_before=min(chosen.ended_before or now, now))
+
+
+def _find_whole_batch(chosen: JobFilter) -> UUID | None:
+    """Return the batch that a filter names, if it names nothing else."""
+    return chosen.batch_id if replace(chosen, tenant_id=None) == JobFilter(batch_id=chosen.batch_id) else None
+
+
+def _close_batch(session: Session, chosen: JobFilter, *, by: str) -> bool:
+    batch_id = _find_whole_batch(chosen)
+    return batch_id is not None and transitions.filling.cancel_open_batch(session, batch_id, by=by)
 
 
 def _delete_batch(session: Session, chosen: JobFilter, *, by: str) -> None:

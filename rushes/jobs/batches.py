@@ -113,8 +113,9 @@ def view_pushed_batch(
         nothing,
         None,
     )
-    view = BatchView(BatchSummary(*numbers, finish_by=batch.finish_by), batch.created_at)
-    if batch.finish_by is None:
+    summary = BatchSummary(*numbers, finish_by=batch.finish_by, sealed_at=batch.sealed_at)
+    view = BatchView(summary, batch.created_at)
+    if batch.finish_by is None or not batch.job_count:
         return view
     with transaction(sessions) as session:
         found = forecaster.forecast(session, Whose(batch_id=batch.id))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -184,36 +184,52 @@ def check_batch(name: str, orders: Sequence[JobOrder], *, max_jobs: int) -> Chec
 
     Raises `InvalidInput` as `check_orders` does.
     """
-    if not BATCH_NAME.fullmatch(name):
-        message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or digit"
-        raise InvalidInput([Problem("name", message)])
+    check_name(name)
     return check_orders(orders, max_jobs=max_jobs)
 
 
+def check_name(name: str) -> None:
+    """Raise `InvalidInput` if a batch cannot have this name."""
+    if not BATCH_NAME.fullmatch(name):
+        message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and begin with a letter or digit"
+        raise InvalidInput([Problem("name", message)])
+
+
 def push_batch(sessions: Sessions, new: NewBatch, checked: Checked, *, on_repeat: OnRepeat = OnRepeat.REFUSE) -> Pushed:
-    """Store a batch as a whole or not at all, unless it repeats an earlier push.
+    """Store a batch as a whole or not at all, unless it repeats an earlier push. Raises as `store_batch` does."""
+
+    def insert(session: Session, new: NewBatch) -> Batch | None:
+        stems = choose_stems([job.client_ref for job in checked.jobs])
+        if any(job.uploads for job in checked.jobs):
+            keep_files(session, checked.jobs, checked.files, tenant_id=new.tenant_id)
+        jobs = [job._replace(file_stem=stem) for job, stem in zip(checked.jobs, stems, strict=True)]
+        return transitions.jobs.insert_batch(session, new, jobs)
+
+    return store_batch(sessions, new._replace(digest=digest_jobs(checked.jobs)), insert, on_repeat=on_repeat)
+
+
+def store_batch(
+    sessions: Sessions, new: NewBatch, insert: Callable[[Session, NewBatch], Batch | None], *, on_repeat: OnRepeat
+) -> Pushed:
+    """Store a batch by `insert`, which returns None if its name is taken, unless its digest repeats an earlier push.
 
     Raises `InvalidInput`, or `Conflict` if the tenant has a batch of this name. `finish_by` is the time by which the
     batch should end. It does not speed anything up, but an event reports when it is likely to be missed.
     """
-    digest = digest_jobs(checked.jobs)
     tenant_id = new.tenant_id
     with transaction(sessions) as session:
-        if on_repeat == OnRepeat.SAME_JOBS:
-            same = transitions.jobs.find_same_push(session, digest, tenant_id=tenant_id)
+        if on_repeat == OnRepeat.SAME_JOBS and new.digest is not None:
+            same = transitions.jobs.find_same_push(session, new.digest, tenant_id=tenant_id)
             if same is not None:
                 return Pushed(same, is_repeat=True)
         if new.finish_by is not None:
             _check_finish_by(new.finish_by, now=queries.health.read_clock(session))
-        stems = choose_stems([job.client_ref for job in checked.jobs])
-        if any(job.uploads for job in checked.jobs):
-            keep_files(session, checked.jobs, checked.files, tenant_id=tenant_id)
-        jobs = [job._replace(file_stem=stem) for job, stem in zip(checked.jobs, stems, strict=True)]
-        batch = transitions.jobs.insert_batch(session, new._replace(digest=digest), jobs)
+        batch = insert(session, new)
         if batch is not None:
             return Pushed(batch)
         same = queries.jobs.find_batch(session, new.name, tenant_id=tenant_id)
-        if same is None or same.digest != digest or on_repeat == OnRepeat.REFUSE:
+        is_same = same is not None and same.digest is not None and same.digest == new.digest
+        if same is None or not is_same or on_repeat == OnRepeat.REFUSE:
             raise Conflict(f"a batch named {(same.name if same else new.name)!r} exists already")
         return Pushed(same, is_repeat=True)
 
@@ -227,16 +243,17 @@ def digest_jobs(jobs: Iterable[NewJob]) -> str:
     return digest.hexdigest()
 
 
-def choose_stems(references: Sequence[str | None]) -> list[str | None]:
+def choose_stems(references: Sequence[str | None], *, has_others: bool = False) -> list[str | None]:
     """Return the name of each job's files without a suffix, from its `client_ref`: `TEST-001` for `TEST-001`.
 
     None stands for the default, `<number>-<prompt>`: without a reference, and if two are the same on a file system that
-    ignores case. A name that could be the default of another job is used only if no job has the default.
+    ignores case. A name that could be the default of another job is used only if no job has the default. With
+    `has_others`, the batch has or may get other jobs, which may have it.
     """
     stems = [_simplify(reference) if reference else None for reference in references]
     counts = Counter(stem.casefold() for stem in stems if stem)
     own = [stem if stem and counts[stem.casefold()] == 1 else None for stem in stems]
-    if all(own):
+    if all(own) and not has_others:
         return own
     return [stem if stem and not _LIKE_A_NUMBER.match(stem) else None for stem in own]
 

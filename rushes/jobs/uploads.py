@@ -4,8 +4,8 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
@@ -94,20 +94,38 @@ def keep_files(
 ) -> None:
     """Store the files of new jobs, and keep all uploads that the jobs use. Raises `InvalidInput` for unknown ones."""
     transitions.uploads.keep_uploads(session, files.values(), tenant_id=tenant_id)
-    uses = [(index, job, name, sha256) for index, job in enumerate(jobs) for name, sha256 in job.uploads.items()]
+    uses = [
+        UploadUse(prefix.format(index=index), job.video_model, name, sha256)
+        for index, job in enumerate(jobs)
+        for name, sha256 in job.uploads.items()
+    ]
+    require_uploads(session, uses, tenant_id=tenant_id)
+
+
+class UploadUse(NamedTuple):
+    """An upload that a new job uses. `prefix` is the beginning of its field's name in problems."""
+
+    prefix: str
+    video_model: str
+    parameter: str
+    sha256: str
+
+
+def require_uploads(session: Session, uses: Sequence[UploadUse], *, tenant_id: UUID) -> None:
+    """Keep the uploads that new jobs use. Raises `InvalidInput` for those that the tenant has not sent."""
     if not uses:
         return
-    names = {use[3] for use in uses}
+    names = {use.sha256 for use in uses}
     found = {each.sha256: each for each in transitions.uploads.use_uploads(session, names, tenant_id=tenant_id)}
     problems = []
-    for index, job, name, sha256 in uses:
-        parameter = get_video_model(job.video_model).parameter(name)
+    for prefix, video_model, name, sha256 in uses:
+        parameter = get_video_model(video_model).parameter(name)
         kept, accepts = found.get(sha256), parameter.accepts if parameter else None
         message = "is not stored: send the file to POST /v1/uploads first"
         if kept is not None:
             fits = kept.content_type.startswith(accepts or "")
             message = "" if fits else describe_kind(kept.content_type, accepts)
         if message:
-            problems.append(Problem(f"{prefix.format(index=index)}input.{name}", message))
+            problems.append(Problem(f"{prefix}input.{name}", message))
     if problems:
         raise InvalidInput(problems[:100])

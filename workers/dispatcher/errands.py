@@ -41,6 +41,7 @@ class Errands:
         self._risks = Every(RISK_SECONDS)
         self._pruning = Every(PRUNE_SECONDS)
         self._status = Every(STATUS_SECONDS)
+        self._batches_after = transitions.endings.FIRST  # those before were looked at
         self._failed_acts = 0  # in a row
         self._condition = Condition.OK  # as last logged
 
@@ -78,6 +79,11 @@ class Errands:
             log.warning("dispatcher.retention", ended=ended, near=near, unconfirmed=unconfirmed)
         if downloads or warned:
             log.error("dispatcher.downloads_expire", given_up=downloads, within_a_day=warned)
+
+    def end_batches(self) -> None:
+        """Record the end of batches of which the last job has ended."""
+        with transaction(self._runtime.sessions) as session:
+            self._batches_after = transitions.endings.end_batches(session, after=self._batches_after)
 
     def reconcile(self, account: DispatchAccount, room: int) -> None:
         """Claim and publish a reconciliation run, if one is due."""

@@ -209,6 +209,8 @@ class Dispatcher:
         if chores.overdue_submits:
             with one_statement(self._runtime.sessions) as session:
                 transitions.submitting.mark_overdue_unconfirmed(session)
+        if chores.unended_batches:
+            self._errands.end_batches()
         self._errands.log_status(now)
         return chores
 

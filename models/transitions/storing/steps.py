@@ -95,9 +95,11 @@ class NewArtifact(NamedTuple):
     suspect: str | None = None
 
 
-_TICKET = """SELECT begun.job_id, begun.id AS prediction_id, begun.account_id, begun.claim, begun.provider_id,
+# The files of a batch that was opened keep their names while it grows: their numbers have six digits at least.
+_SIZE = "CASE WHEN sealed_at = batch.created_at THEN job_count ELSE greatest(job_count, 100000) END"
+_TICKET = f"""SELECT begun.job_id, begun.id AS prediction_id, begun.account_id, begun.claim, begun.provider_id,
         begun.outputs, begun.is_duplicate, begun.attempt AS purchase, begun.store_attempts AS attempt, begun.rechecks,
-        tenant.name AS tenant, batch.name AS batch_name, batch.job_count AS batch_size, job.number, job.file_stem,
+        tenant.name AS tenant, batch.name AS batch_name, {_SIZE} AS batch_size, job.number, job.file_stem,
         job.video_model, coalesce(begun.sent_input, job.input) AS input,
         (SELECT store_marker FROM account WHERE id = begun.account_id) AS store_marker,
         extract(epoch FROM now() - coalesce(begun.seen_running_at, begun.ended_at))::float8 AS age_seconds,

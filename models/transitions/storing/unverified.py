@@ -10,6 +10,7 @@ from models.db.rows import statement
 from models.lifecycle import Reason
 from models.tables.artifact import ArtifactKind
 from models.tables.base import new_id
+from models.transitions.batches.endings import hold_batches_of, take_back_ends
 from models.transitions.history import fields, log
 from models.transitions.job_release import EndedAttempt
 from models.transitions.storing.steps import (
@@ -84,8 +85,11 @@ def recheck_jobs(session: Session, job_ids: Sequence[UUID], *, by: str) -> list[
 
     Jobs without a kept file and jobs with a video are left alone.
     """
+    hold_batches_of(session, job_ids)
     kept = session.scalars(_LOCK_KEPT, {"ids": job_ids}).all()
-    return _recheck(session, kept, by=by) if kept else []
+    rechecked = _recheck(session, kept, by=by) if kept else []
+    take_back_ends(session, rechecked)
+    return rechecked
 
 
 _RECHECK = statement(f"""

@@ -1,0 +1,1 @@
+"""Many jobs at once: open batches, and jobs that arrive as lines of JSON."""
