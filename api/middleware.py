@@ -16,6 +16,8 @@ ANSWER_SECONDS = 15.0
 SECONDS_PER_MEGABYTE = 1.0
 """Added per megabyte of the body, because a batch of a hundred thousand jobs takes a while to write."""
 _MEGABYTE = 1_000_000
+ALLOW = "rushes.allow"
+"""The key in the scope of a function that gives a route more seconds, if it waits for something else."""
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +98,7 @@ class BoundedAnswers:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(receive, send)
+        scope[ALLOW] = exchange.allow
         task = asyncio.ensure_future(self._app(scope, exchange.receive, exchange.send))
         try:
             await asyncio.wait({task, exchange.late}, return_when=asyncio.FIRST_COMPLETED)
@@ -123,7 +126,7 @@ class _Exchange:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._megabytes = 0.0
+        self._megabytes = self._more_seconds = 0.0
         self._answers = False
         self.late = asyncio.get_running_loop().create_future()
         self._timer = self._start_timer()
@@ -146,6 +149,13 @@ class _Exchange:
         if not self.late.done():
             await self._send(message)
 
+    def allow(self, seconds: float) -> None:
+        """Let the route take this much longer, counted from now."""
+        self._more_seconds = seconds
+        self._timer.cancel()
+        if not self._answers and not self.late.done():
+            self._timer = self._start_timer()
+
     def _start_timer(self) -> asyncio.TimerHandle:
-        seconds = ANSWER_SECONDS + self._megabytes * SECONDS_PER_MEGABYTE
+        seconds = ANSWER_SECONDS + self._more_seconds + self._megabytes * SECONDS_PER_MEGABYTE
         return self.late.get_loop().call_later(seconds, self.late.set_result, None)
