@@ -2,10 +2,14 @@
 
 import asyncio
 import logging
+import signal
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from types import FrameType
+from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
@@ -14,6 +18,7 @@ from fastapi_offline import FastAPIOffline
 from api.docs_page import ASSETS
 from api.docs_page import router as docs_router
 from api.errors import install_error_handlers
+from api.feed import routes as feed
 from api.middleware import AccessLog, BoundedAnswers, TrustedProxies
 from api.openapi import TITLE, describe_api
 from api.routes import (
@@ -31,6 +36,7 @@ from api.routes import (
     uploads,
 )
 from rushes.access.callers import KeyRing
+from rushes.events.hub import Hub
 from rushes.logs import configure_logging
 from rushes.runtime import Runtime
 from rushes.settings import Settings, load_settings
@@ -53,12 +59,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(None, None, static_url=ASSETS, title=TITLE, version=version("rushes"), lifespan=_live)
     app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
     app.state.keys = KeyRing(app.state.runtime.sessions)
+    app.state.hub = Hub(app.state.runtime.sessions)
     app.state.large_reads, app.state.large_body = asyncio.Semaphore(2), asyncio.Lock()
     app.add_middleware(BoundedAnswers)
     app.add_middleware(AccessLog)
     app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)  # added last, so outermost
     install_error_handlers(app)
-    ours = (jobs, failures, files, batches, actions, uploads, unconfirmed, account, catalog, access, hooks, health)
+    ours = (
+        jobs,
+        failures,
+        files,
+        batches,
+        feed,
+        actions,
+        uploads,
+        unconfirmed,
+        account,
+        catalog,
+        access,
+        hooks,
+        health,
+    )
     for module in ours:
         app.include_router(module.router)
     app.include_router(docs_router)
@@ -70,5 +91,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _live(app: FastAPI) -> AsyncIterator[None]:
     sys.setswitchinterval(SWITCH_SECONDS)
     current_default_thread_limiter().total_tokens = THREADS
+    hub: Hub = app.state.hub
+    running = asyncio.create_task(hub.run())
+    _call_at_stop(hub.close)
     yield
+    running.cancel()
     app.state.runtime.close()
+
+
+def _call_at_stop(close: Callable[[], None]) -> None:
+    """Call this as soon as the process is told to stop: the server waits for streams before it ends the lifespan."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # only tests run the server in another one
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        server = signal.getsignal(number)
+
+        def stop(number: int, frame: FrameType | None, server: Any = server) -> None:
+            loop.call_soon_threadsafe(close)
+            server(number, frame)
+
+        if callable(server):
+            signal.signal(number, stop)

@@ -18,6 +18,8 @@ SECONDS_PER_MEGABYTE = 1.0
 COMPRESSED_WEIGHT = 20
 """A byte of a compressed body counts as this many."""
 _MEGABYTE = 1_000_000
+ALLOW = "rushes.allow"
+"""The key in the scope of a function that gives a route more seconds, if it waits for something else."""
 
 log = structlog.get_logger(__name__)
 
@@ -103,6 +105,7 @@ class BoundedAnswers:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(receive, send, weight=count_weight(scope))
+        scope[ALLOW] = exchange.allow
         task = asyncio.ensure_future(self._app(scope, exchange.receive, exchange.send))
         try:
             await asyncio.wait({task, exchange.late}, return_when=asyncio.FIRST_COMPLETED)
@@ -131,7 +134,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._weight = weight
-        self._megabytes = 0.0
+        self._megabytes = self._more_seconds = 0.0
         self._answers = False
         self.late = asyncio.get_running_loop().create_future()
         self._timer = self._start_timer()
@@ -154,6 +157,13 @@ class _Exchange:
         if not self.late.done():
             await self._send(message)
 
+    def allow(self, seconds: float) -> None:
+        """Let the route take this much longer, counted from now."""
+        self._more_seconds = seconds
+        self._timer.cancel()
+        if not self._answers and not self.late.done():
+            self._timer = self._start_timer()
+
     def _start_timer(self) -> asyncio.TimerHandle:
-        seconds = ANSWER_SECONDS + self._megabytes * SECONDS_PER_MEGABYTE
+        seconds = ANSWER_SECONDS + self._more_seconds + self._megabytes * SECONDS_PER_MEGABYTE
         return self.late.get_loop().call_later(seconds, self.late.set_result, None)

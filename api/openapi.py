@@ -32,6 +32,7 @@ repeat it then.\
 TAGS = [
     {"name": "jobs", "description": "One video each: push, follow, fetch, cancel, retry, recheck."},
     {"name": "batches", "description": "Jobs pushed together: one name, one progress bar, all stored or none."},
+    {"name": "events", "description": "What happens to jobs and batches: read, wait, or stream."},
     {"name": "actions", "description": "One change to many jobs: retry, cancel, pause, priority."},
     {"name": "uploads", "description": "Images and videos as inputs of jobs."},
     {"name": "account", "description": "The provider's account: limits, health, money."},

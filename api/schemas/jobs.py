@@ -45,16 +45,16 @@ class Links:
     """Addresses at which the client reaches this API."""
 
     def __init__(self, base_url: str) -> None:
-        self._root = base_url.rstrip("/")
+        self.root = base_url.rstrip("/")
 
     def job(self, job_id: UUID, part: str = "") -> str:
-        return f"{self._root}/v1/jobs/{job_id}" + (f"/{part}" if part else "")
+        return f"{self.root}/v1/jobs/{job_id}" + (f"/{part}" if part else "")
 
     def prediction(self, prediction_id: UUID, part: str) -> str:
-        return f"{self._root}/v1/predictions/{prediction_id}/{part}"
+        return f"{self.root}/v1/predictions/{prediction_id}/{part}"
 
     def batch(self, name: str) -> str:
-        return f"{self._root}/v1/batches/{name}"
+        return f"{self.root}/v1/batches/{name}"
 
 
 class Failure(BaseModel):

@@ -33,7 +33,10 @@ class Horizon:
     def advance(self) -> int:
         """Return the id up to which events may be read. Returns at once, also while a transaction holds it back."""
         with self._lock, one_statement(self.sessions) as session:
-            if self._mark is None and queries.feed.find_last_id(session) > self._settled:
+            last_id = queries.feed.find_last_id(session)
+            if last_id < self._settled:  # the database was put back to an earlier state
+                self._settled, self._mark = 0, None
+            if self._mark is None and last_id > self._settled:
                 self._mark, self._marked_at = queries.feed.make_mark(session), time.monotonic()
             if self._mark is not None and queries.feed.is_settled(session, self._mark):
                 self._settled, self._mark = self._mark.last_id, None

@@ -49,6 +49,18 @@ def find_used_key(session: Session, sha256: str) -> UsedKey | None:
     return find_one(session, _USED, UsedKey, sha256=sha256)
 
 
+_STILL_USABLE = statement("""
+    SELECT api_key.id FROM api_key JOIN tenant ON tenant.id = tenant_id
+    WHERE api_key.id = ANY(CAST(:ids AS uuid[])) AND revoked_at IS NULL AND disabled_at IS NULL
+      AND (expires_at IS NULL OR expires_at > now())
+""")
+
+
+def list_usable(session: Session, ids: Collection[UUID]) -> set[UUID]:
+    """Those of these keys that are accepted."""
+    return set(session.scalars(_STILL_USABLE, {"ids": [*ids]}))
+
+
 def list_tenants(session: Session) -> Sequence[Tenant]:
     """All tenants, oldest first."""
     return session.scalars(select(Tenant).order_by(Tenant.id)).all()

@@ -48,6 +48,8 @@ NEEDS = {
     "GET /v1/batches/{name}": callers.READ,
     "GET /v1/batches/{name}/events": callers.READ,
     "DELETE /v1/batches/{name}": callers.CHANGE,
+    "GET /v1/events": callers.READ,
+    "GET /v1/events/stream": callers.READ,
     "POST /v1/prune": callers.OPERATE,
     "POST /v1/actions": callers.CHANGE,
     "GET /v1/actions": callers.READ,

@@ -1,0 +1,1 @@
+"""The event feed over HTTP: in pages, by long polling, and as a stream."""
