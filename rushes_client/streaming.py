@@ -90,15 +90,15 @@ def _stream(connection: Connection, query: dict[str, Any]) -> Iterator[Step]:
 
 
 def _read_steps(answer: requests.Response) -> Iterator[Step]:
-    data = b""
+    cursor, data = None, b""
     for line in answer.iter_lines():
-        if line.startswith(b"data:"):
+        if line.startswith(b"id:"):
+            cursor = int(line[3:])
+        elif line.startswith(b"data:"):
             data = line[5:]
-        elif data and not line:  # only now is the event complete
-            event, data = Event.model_validate_json(data), b""
-            yield event.id, event
-        elif line.startswith(b":"):
-            yield None, None
+        elif not line:  # only now is it complete; comments come without data
+            yield cursor, Event.model_validate_json(data) if data else None
+            data = b""
 
 
 def _poll(connection: Connection, query: dict[str, Any]) -> Iterator[Step]:
