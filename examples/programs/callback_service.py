@@ -1,6 +1,6 @@
 """Receive callbacks, and fetch each video once its job has succeeded.
 
-    RUSHES_ENDPOINT_SECRET=whsec_... python callback_service.py PORT FOLDER
+    ENDPOINT_SECRET=whsec_... python callback_service.py PORT FOLDER
 
 Create the endpoint first: `rushes endpoint create http://HOST:PORT/` shows its secret.
 """
@@ -22,7 +22,7 @@ class Receiver(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         try:
-            todo.put(verify_callback(body, dict(self.headers), os.environ["RUSHES_ENDPOINT_SECRET"]))
+            todo.put(verify_callback(body, dict(self.headers), os.environ["ENDPOINT_SECRET"]))
         except InvalidCallback as error:
             print(f"refused: {error}", file=sys.stderr)
             self.send_error(400)

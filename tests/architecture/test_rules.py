@@ -49,6 +49,7 @@ TEST_NAME_CHARACTERS = 70
 MANY_PARAMETERS = {
     "cli/commands/submit.py submit": "typer wants a parameter per option",
     "cli/commands/chaos.py chaos": "likewise",
+    "cli/commands/up.py up": "likewise",
 }
 SQL_ELSEWHERE = {
     "sandbox/servers/postgres.py": "makes the database that the models then live in",
