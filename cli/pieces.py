@@ -68,17 +68,17 @@ def push_in_pieces(client: ApiClient, body: Json, *, prepared: Prepared, once: s
 
 
 def add_pieces(
-    client: ApiClient, batch: Json, prepared: Prepared, *, start: int = 0, repeat: str = "", salt: str = ""
+    client: ApiClient, batch: Json, prepared: Prepared, *, start: int = 0, repeat: str = ""
 ) -> Iterator[Json]:
     """Add the jobs from `start` on, and yield the API's answer for each piece.
 
-    The same piece is added only once to the same batch, also by another command, unless its `salt` differs.
+    The same piece is added only once to the same batch, also by another command.
     """
     total = len(prepared.jobs)
     for begin in range(start, total, PIECE_JOBS):
         jobs = prepared.jobs[begin : begin + PIECE_JOBS]
         lines = b"".join(json.dumps(job, allow_nan=False).encode() + b"\n" for job in jobs)
-        once = hashlib.sha256(f"{batch['id']} {begin} {salt} ".encode() + lines).hexdigest()
+        once = hashlib.sha256(f"{batch['id']} {begin} ".encode() + lines).hexdigest()
         send = partial(client.add_jobs, batch["id"], lines, once=once)
         try:
             yield ask_until_answered(send, repeat=repeat, has_begun=True)
