@@ -70,17 +70,17 @@ def push_in_pieces(client: Connection, body: Json, *, prepared: Prepared, once: 
 
 
 def add_pieces(
-    client: Connection, batch: Json, prepared: Prepared, *, start: int = 0, repeat: str = "", salt: str = ""
+    client: Connection, batch: Json, prepared: Prepared, *, start: int = 0, repeat: str = ""
 ) -> Iterator[Json]:
     """Add the jobs from `start` on, and yield the API's answer for each piece.
 
-    The same piece is added only once to the same batch, also by another command, unless its `salt` differs.
+    The same piece is added only once to the same batch, also by another command.
     """
     total = len(prepared.jobs)
     for begin in range(start, total, PIECE_JOBS):
         jobs = prepared.jobs[begin : begin + PIECE_JOBS]
         lines = b"".join(json.dumps(job, allow_nan=False).encode() + b"\n" for job in jobs)
-        once = hashlib.sha256(f"{batch['id']} {begin} {salt} ".encode() + lines).hexdigest()
+        once = hashlib.sha256(f"{batch['id']} {begin} ".encode() + lines).hexdigest()
         content = gzip.compress(lines, mtime=0)  # the same bytes each time: a repetition is recognised by them
         send = partial(client.send, "batches", batch["id"], "jobs", content=content, headers=_HEADERS, once=once)
         try:

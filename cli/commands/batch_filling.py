@@ -1,7 +1,6 @@
 """`rushes batch create|add|seal`: a batch that is filled by several commands."""
 
 from typing import Annotated
-from uuid import uuid4
 
 import typer
 
@@ -52,7 +51,6 @@ def add(
     fill: Fill,
     options: ReadOptions,
     consent: Consent,
-    again: Annotated[bool, typer.Option("--again", help="Buy the jobs again if they were added before.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Add the jobs of a prompt file to an open batch. The same file is added only once.
@@ -67,14 +65,13 @@ def add(
     with open_api(settings) as client:
         found = client.get("batches", batch)
         prepared.files.send(client)
-        salt = uuid4().hex if again else ""
         try:
-            pieces = list(add_pieces(client, found, prepared, salt=salt))
+            pieces = list(add_pieces(client, found, prepared))
         except Declined as declined:
             raise explain_refusal(declined, file=prompts, prepared=prepared) from declined
     print_warnings(pieces[-1], prepared)
     if pieces[-1]["first_number"] <= found["jobs"]:
-        note("this file was added before: nothing is bought; --again buys it again")
+        note("this file was added before: nothing is bought")
     print_answer(pieces[-1], f"batch {batch} has {pieces[-1]['jobs']:,} jobs", as_json=as_json)
 
 

@@ -103,6 +103,17 @@ def find_batch(session: Session, name_or_id: str, *, tenant_id: UUID) -> Batch |
         return None
 
 
+_TAKEN = statement("""
+    SELECT lower(file_stem) FROM job
+    WHERE batch_id = :batch_id AND file_stem IS NOT NULL AND lower(file_stem) = ANY(CAST(:stems AS text[]))
+""")
+
+
+def list_taken_stems(session: Session, batch_id: UUID, stems: Iterable[str]) -> set[str]:
+    """Those of the stems, in lower case, that name the files of a job of the batch."""
+    return set(session.scalars(_TAKEN, {"batch_id": batch_id, "stems": list(stems)}))
+
+
 _WAITING_AT_PROVIDER = statement("""
     SELECT count(*)
     FROM (SELECT job_id, row_number() OVER (ORDER BY accepted_at, id) AS place FROM prediction

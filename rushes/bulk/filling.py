@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models import Batch, transitions
+from models import Batch, queries, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.batches.filling import HeldBatch
 from models.transitions.jobs import NewBatch
@@ -50,7 +50,7 @@ def add_jobs(sessions: Sessions, batch_id: UUID, lines: CheckedLines, *, max_job
             raise InvalidInput([Problem("lines", f"{message} (RUSHES_MAX_BATCH_JOBS)")])
         require_uploads(session, lines.upload_uses, tenant_id=held.tenant_id)
         own = [stem.lower() for stem in lines.stems if stem]
-        taken = transitions.filling.list_taken_stems(session, held.id, own)
+        taken = queries.jobs.list_taken_stems(session, held.id, own)
         stems = [None if stem and stem.lower() in taken else stem for stem in lines.stems]
         jobs = transitions.filling.add_jobs(session, held, lines.rows, stems=stems, uses=lines.uses)
     return Added(held.name, held.job_count + 1, jobs)

@@ -95,9 +95,12 @@ def check_lines(
     with tempfile.TemporaryFile() as rows:
         checked, refused = CheckedLines(rows), RefusedLines()
         for number, line in _number_lines(body, is_gzip=is_gzip):
-            if len(checked.numbers) + refused.count >= max_jobs:
-                message = f"a request takes at most {max_jobs:,} jobs (RUSHES_MAX_BATCH_JOBS)"
+            is_blank = not line or line.isspace()
+            if number > 2 * max_jobs or (not is_blank and len(checked.numbers) + refused.count >= max_jobs):
+                message = f"a request takes at most {max_jobs:,} jobs (RUSHES_MAX_BATCH_JOBS), and as many blank lines"
                 raise InvalidInput([Problem("lines", message)])
+            if is_blank:
+                continue
             try:
                 checked.add(number, *_check_line(line, read))
             except InvalidInput as error:
@@ -127,7 +130,7 @@ def _check_line(line: bytes, read: Callable[[bytes], JobOrder]) -> tuple[NewJob,
 
 
 def _number_lines(body: IO[bytes], *, is_gzip: bool) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, each with its number. Of a line that is too long, only the beginning."""
+    """Yield the lines, each with its number. Of a line that is too long, only the beginning."""
     source: IO[bytes] = gzip.GzipFile(fileobj=body) if is_gzip else body  # type: ignore[assignment] # it reads bytes
     size = 0
     try:
@@ -141,9 +144,7 @@ def _number_lines(body: IO[bytes], *, is_gzip: bool) -> Iterator[tuple[int, byte
             _check_size(size)
             if not line:
                 return
-            line = line.removeprefix(_BOM) if number == 1 else line
-            if not line.isspace():
-                yield number, line
+            yield number, line.removeprefix(_BOM) if number == 1 else line
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise Refused(f"the body is not gzip, or not all of it: {error}") from None
 

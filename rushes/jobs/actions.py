@@ -63,18 +63,12 @@ def request_action(
 ) -> Action:
     """Store an action on the jobs that `choose` returns, with their count and cost; with `dry_run`, only count them.
 
-    To cancel a whole batch also closes it, so that no job is added later.
-
     Raises `InvalidInput` without a filter, or if it names only states in which `kind` does nothing.
     """
     arguments = dict(arguments or {})
     _check_arguments(kind, arguments)
     with transaction(sessions) as session:
-        chosen = _choose(session, choose)
-        is_closed = kind is ActionKind.CANCEL and not dry_run and _close_batch(session, chosen, by=caller.by)
-        chosen = _restrict(kind, chosen, now=queries.health.read_clock(session))
-        if is_closed:  # no job can come later, and one may have come since the transaction began
-            chosen = replace(chosen, created_before=None)
+        chosen = _resolve(session, kind, choose, closes_for=None if dry_run else caller)
         matched, cost = queries.actions.count_matches(session, chosen)
         action = Action(
             kind=kind.value,
@@ -182,6 +176,17 @@ def _check_arguments(kind: ActionKind, arguments: Mapping[str, Any]) -> None:
         raise InvalidInput([Problem("input", reason)])
     if files := [name for name, value in values.items() if isinstance(value, str) and is_data_url(value)]:
         raise InvalidInput([Problem(f"input.{name}", NO_FILES) for name in files])
+
+
+def _resolve(
+    session: Session, kind: ActionKind, choose: Callable[[Session], JobFilter], *, closes_for: Caller | None
+) -> JobFilter:
+    """Return the filter with everything that holds now. With `closes_for`, cancelling a whole batch closes it."""
+    chosen = _choose(session, choose)
+    is_closed = closes_for is not None and kind is ActionKind.CANCEL and _close_batch(session, chosen, by=closes_for.by)
+    restricted = _restrict(kind, chosen, now=queries.health.read_clock(session))
+    # A job may have been added to the batch since this transaction began, but none can be added from now on.
+    return replace(restricted, created_before=None) if is_closed else restricted
 
 
 def _choose(session: Session, choose: Callable[[Session], JobFilter]) -> JobFilter:

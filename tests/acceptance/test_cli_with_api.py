@@ -91,7 +91,7 @@ def test_every_command_agrees_with_the_api(
     assert "error: " in run("batch", "show", "no-such-batch", code=2)
 
     postgres.stop()
-    monkeypatch.setattr("cli.prompt_file.push.PAUSES_SECONDS", ())
+    monkeypatch.setattr("cli.pieces.PAUSES_SECONDS", ())
     said = run("submit", str(EXAMPLES / "prompts.csv"), code=3)
     assert "\nerror: " in said
     assert "hint: run the same command again" in said

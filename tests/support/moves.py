@@ -11,6 +11,9 @@ HELPERS = {"confirm_removed", "fail_job", "is_unwanted", "record_finished", "wit
 OF_ACTIONS = {"insert_action", "hold_action", "advance_action", "end_action", "remove_actions"}
 """They write how far an action has come; the moves that it makes are its jobs'."""
 
+OF_BATCHES = {"hold_batch", "hold_batches_of", "take_back_ends", "add_jobs"}
+"""They lock a batch, or need a locked one: test_transitions_batches.py, test_bulk.py."""
+
 
 def list_moves() -> dict[str, Callable[..., Any]]:
     """The moves by name. A name stands for one function."""
@@ -22,4 +25,4 @@ def list_moves() -> dict[str, Callable[..., Any]]:
             if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_"):
                 assert name not in moves, name
                 moves[name] = function
-    return {name: function for name, function in moves.items() if name not in HELPERS | OF_ACTIONS}
+    return {name: function for name, function in moves.items() if name not in HELPERS | OF_ACTIONS | OF_BATCHES}

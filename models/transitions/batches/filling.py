@@ -55,17 +55,6 @@ def hold_batch(session: Session, batch_id: UUID) -> HeldBatch | None:
     return find_one(session, _HOLD, HeldBatch, batch_id=batch_id)
 
 
-_TAKEN = statement("""
-    SELECT lower(file_stem) FROM job
-    WHERE batch_id = :batch_id AND file_stem IS NOT NULL AND lower(file_stem) = ANY(CAST(:stems AS text[]))
-""")
-
-
-def list_taken_stems(session: Session, batch_id: UUID, stems: Iterable[str]) -> set[str]:
-    """Those of the stems, in lower case, that name the files of a job of the batch."""
-    return set(session.scalars(_TAKEN, {"batch_id": batch_id, "stems": list(stems)}))
-
-
 class JobUse(NamedTuple):
     """An upload that a new job uses, by the job's place among the new jobs, from 0."""
 

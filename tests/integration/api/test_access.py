@@ -47,6 +47,8 @@ NEEDS = {
     "GET /v1/batches": callers.READ,
     "GET /v1/batches/{name}": callers.READ,
     "GET /v1/batches/{name}/events": callers.READ,
+    "POST /v1/batches/{name}/jobs": callers.PUSH,
+    "POST /v1/batches/{name}/seal": callers.PUSH,
     "DELETE /v1/batches/{name}": callers.CHANGE,
     "GET /v1/events": callers.READ,
     "GET /v1/events/stream": callers.READ,

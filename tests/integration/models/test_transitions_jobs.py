@@ -40,7 +40,7 @@ def test_a_batch_is_stored_in_its_order(scratch: Session) -> None:
     assert [tuple(row) for row in stored] == [
         (number, prompt, "queued", True) for number, prompt in enumerate(prompts, start=1)
     ]
-    assert rows.kinds(scratch) == ["job.pushed"] * len(prompts)
+    assert rows.kinds(scratch) == ["batch.pushed"] + ["job.pushed"] * len(prompts)
 
 
 def test_a_batch_whose_name_is_taken_stores_nothing(scratch: Session) -> None:

@@ -580,7 +580,25 @@ RACES = [
         lambda s, r: transitions.jobs.insert_batch(
             s, NewBatch(DEFAULT_TENANT, str(r.account_id)), [NewJob(VIDEO_MODEL, {"prompt": "x"}, Decimal(1), 0, 3)]
         ),
-        ["job.pushed"],
+        ["batch.pushed", "job.pushed"],
+    ),
+    Race(
+        "open_batch",
+        account_with(),
+        lambda s, r: transitions.filling.open_batch(s, NewBatch(DEFAULT_TENANT, str(r.account_id))),
+        ["batch.opened"],
+    ),
+    Race(
+        "seal_batch",
+        promised(sealed_at=None),
+        lambda s, r: transitions.filling.seal_batch(s, r.job_id),
+        ["batch.sealed"],
+    ),
+    Race(
+        "cancel_open_batch",
+        promised(sealed_at=None),
+        lambda s, r: transitions.filling.cancel_open_batch(s, r.job_id, by="mara"),
+        ["batch.cancelled"],
     ),
     Race(
         "mark_not_found",
@@ -610,6 +628,7 @@ RACES = [
 ]
 WITHOUT_A_LOSER = {
     "count_back_offs",  # reads
+    "end_batches",  # raced in test_transitions_batches.py
     "count_check_failures",
     "count_stale_write",
     "note_provider_failure",  # each counts

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from cli.output import name_for, print_table, show_money, show_seconds, show_text
-from cli.prompt_file.push import PAUSES_SECONDS, choose_name
+from cli.pieces import PAUSES_SECONDS
+from cli.prompt_file.push import choose_name
 from rushes.errors import InvalidInput
 from sandbox.wavespeed.__main__ import read_settings
 from sandbox.wavespeed.settings import SimulatorSettings
@@ -125,7 +126,7 @@ def test_no_file_s_name_makes_a_batch_name_that_would_be_refused() -> None:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses of a command, which it does not make."""
     made: list[float] = []
-    monkeypatch.setattr("cli.prompt_file.push.sleep", made.append)
+    monkeypatch.setattr("cli.pieces.sleep", made.append)
     return made
 
 
@@ -183,7 +184,7 @@ def test_ctrl_c_during_a_push_says_whether_the_batch_is_stored(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.prompt_file.push._push_until_answered", interrupt)
+    monkeypatch.setattr("cli.prompt_file.push.ask_until_answered", interrupt)
     write("prompts.jsonl", GOOD)
     with serve_stub(answer) as stub:
         code, _, err = run(stub, "submit", "prompts.jsonl", "--batch", "pilot")
