@@ -29,4 +29,4 @@ ENV PYTHONPATH=/srv/rushes RUSHES_DATA_DIR=/var/lib/rushes RUSHES_LOG_JSON=true
 VOLUME ["/var/lib/rushes"]
 EXPOSE 8000 5555
 
-CMD ["uvicorn", "--factory", "api.app:create_app", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--no-proxy-headers"]
+CMD ["uvicorn", "--factory", "api.app:create_app", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "20", "--no-access-log", "--no-proxy-headers"]

@@ -20,6 +20,7 @@ from bench.results import Book, group, write_book
 from bench.session import PUSHED_JOBS, PUSHED_JOBS_QUICK, SessionPlan, Wanted, estimate_seconds, make_plan, measure
 from bench.single_polls import make_polls_tables
 from bench.single_pushes import CONNECTIONS, PUSH, measure_single_pushes
+from bench.streams import LISTENERS, STREAMS, measure_streams
 from bench.tables import Table, make_pushing_table, make_table
 from bench.watching import SEEDS
 from stack.errors import CommandError
@@ -37,6 +38,7 @@ def _list_choices() -> str:
     others += f"\n\n{PROMPT_FILE}: seconds and memory to price and push 100,000 lines; runs alone"
     others += f"\n\n{ACTIONS}: seconds to retry, cancel, pause or reprioritise 100,000 jobs; runs alone"
     others += f"\n\n{PUSH}: single jobs over {CONNECTIONS} connections, alone and while 100,000 jobs load; runs alone"
+    others += f"\n\n{STREAMS}: {LISTENERS:,} listeners to the event feed, each on its own batch; runs alone"
     return f"LOADS\n\n{loads}\n\n{others}\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
 
 
@@ -65,6 +67,7 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
         PROMPT_FILE: measure_prompt_file,
         ACTIONS: measure_actions,
         PUSH: measure_single_pushes,
+        STREAMS: measure_streams,
     }
     if loads and len(loads) == 1 and (run_alone := alone.get(loads[0])):
         for table in run_alone(quick=quick, console=TALK):

@@ -14,7 +14,10 @@ LOOPBACK = "127.0.0.1"
 CELERY = ("celery", "-A", "workers.app")
 STEP_QUEUES = ("submit", "reconcile", "watch", "resume", "report")
 STORE_QUEUES = ("store",)
-OPEN_FILES = 1024
+OPEN_FILES = 10_240
+"""One per connection; the API takes up to 10,000 streams. macOS accepts no higher limit."""
+API_STOP_SECONDS = 20
+"""After SIGTERM, streams end at once; a push or a download may take this long."""
 FLOWER_TASKS = 5_000
 """Tasks that Flower keeps in memory; the history is in the database."""
 FLOWER_COLUMNS = "received,uuid,state,result,exception,runtime,name,worker"
@@ -29,7 +32,8 @@ _WITHHELD = ("RUSHES_FLOWER_PASSWORD", "RUSHES_API_KEY", "RUSHES_API_HEADERS")
 def api_command(*, host: str, port: int) -> list[str]:
     """The HTTP API, as one process; run any number of them behind a load balancer."""
     address = ["--host", host, "--port", str(port)]
-    return ["uvicorn", "--factory", "api.app:create_app", *address, "--no-access-log", "--no-proxy-headers"]
+    stop = ["--timeout-graceful-shutdown", str(API_STOP_SECONDS)]
+    return ["uvicorn", "--factory", "api.app:create_app", *address, *stop, "--no-access-log", "--no-proxy-headers"]
 
 
 def shared_api_command(descriptor: int) -> list[str]:
@@ -88,10 +92,11 @@ def spell_settings(settings: Settings) -> dict[str, str]:
 
 
 def allow_open_files() -> None:
-    """Let this process and its children open as many files as on Linux. macOS allows 256, too few for downloads."""
+    """Let this process and its children open many files, if the hard limit allows. The usual limits are too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < OPEN_FILES and not 0 <= hard < OPEN_FILES:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
+    wanted = OPEN_FILES if hard < 0 else min(OPEN_FILES, hard)
+    if 0 <= soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def process_environment(settings: Settings, base: Mapping[str, str], *, with_key: bool = False) -> dict[str, str]:

@@ -26,7 +26,7 @@ async def begin(
 
     def find(session: Session) -> tuple[FeedChoice, int | None]:
         batch_id = find_batch_id(session, asked.batch, caller) if asked.batch else None
-        choice = FeedChoice(caller.reach, batch_id, asked.kinds)
+        choice = FeedChoice(caller.reach, batch_id, tuple(asked.kinds.split(",")) if asked.kinds else ())
         if place is None:
             return choice, find_beginning(session, choice)
         if isinstance(place, str):  # latest

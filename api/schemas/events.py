@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from api.schemas.jobs import Links
 from api.schemas.values import Money, NumberCursor, PageShown, Shown, Time, drop_blanks
@@ -23,11 +23,11 @@ def _read_place(value: object) -> object:
     return int(str(value))
 
 
-def _read_kinds(value: object) -> tuple[str, ...]:
-    kinds = tuple(str(value).split(",")) if value else ()
+def _check_kinds(words: str) -> str:
+    kinds = words.split(",")
     if len(kinds) > MOST_KINDS or not all(re.fullmatch(r"[a-z_.]+\*?", each) for each in kinds):
         raise ValueError("must be kinds such as job.succeeded or job.*, separated by commas; at most 50")
-    return kinds
+    return words
 
 
 class EventSeen(Shown):
@@ -92,8 +92,8 @@ Place = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^(latest|[0-9]{1,18})$"}),
 ]
 Kinds = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_read_kinds),
+    str | None,
+    AfterValidator(_check_kinds),
     WithJsonSchema({"type": "string", "pattern": r"^[a-z_.]+\*?(,[a-z_.]+\*?){0,49}$"}),
 ]
 
@@ -109,7 +109,7 @@ class FeedFollowed(BaseModel):
         "batch, else of the tenant's oldest job.",
     )
     kinds: Kinds = Field(
-        default=(),
+        default=None,
         description="Only these kinds, separated by commas. A `*` at the end stands for any further characters.",
         examples=["job.*,batch.*"],
     )

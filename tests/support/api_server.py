@@ -24,6 +24,8 @@ Json = dict[str, Any]
 
 PROBLEM = "application/problem+json"
 PROMPT = "a red fox in the snow"
+STOP_SECONDS = 10
+"""A stream that a failed test leaves open does not keep the server."""
 FRAMEWORK_STATUSES = {404, 405, 500}  # of addresses and methods that no route has, and of bugs
 
 
@@ -59,7 +61,8 @@ def serve_api(database_url: str, data_dir: Path, **settings: Any) -> Iterator[Ap
     """An API on a free port for as long as the block lasts."""
     app = create_app(Settings(database_url=database_url, data_dir=data_dir, **settings))
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False))
+    options: dict[str, Any] = {"log_config": None, "access_log": False, "proxy_headers": False}
+    server = uvicorn.Server(uvicorn.Config(app, **options, timeout_graceful_shutdown=STOP_SECONDS))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -122,6 +122,11 @@ def add_event(session: Session, kind: str, **columns: Any) -> None:
     session.flush()
 
 
+def put_history_back(session: Session, last_id: int) -> None:
+    """Let the next event have a lower id than others had, as after a restore."""
+    session.execute(text("SELECT setval('event_id_seq', :last_id)"), {"last_id": last_id})
+
+
 def change(session: Session, table: str, *which: Which, **columns: Any) -> None:
     """Set columns of every row that has this id and meets these conditions, or of all rows.
 

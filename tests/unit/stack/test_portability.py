@@ -66,7 +66,7 @@ def test_a_commit_leaves_the_drive_s_cache_on_macos(
     assert ("wal_sync_method=fsync_writethrough" in server._command()) is is_set
 
 
-@pytest.mark.parametrize(("allowed", "found"), [(256, 1024), (2048, 2048)])
+@pytest.mark.parametrize(("allowed", "found"), [(256, 10_240), (12_000, 12_000)])
 def test_the_processes_of_a_stack_may_open_enough_files(allowed: int, found: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     limit = f"r.setrlimit(r.RLIMIT_NOFILE, ({allowed}, {hard}))"
