@@ -181,6 +181,18 @@ RULES = (
                ORDER BY event.id DESC LIMIT 1)""",
     ),
     _rule(
+        "ended_batch_has_ended",
+        "the batch is recorded as ended, but a job of it has not ended",
+        """SELECT id::text FROM batch WHERE ended_at IS NOT NULL AND EXISTS (
+               SELECT 1 FROM job WHERE batch_id = batch.id AND job.ended_at IS NULL)""",
+    ),
+    _rule(
+        "jobs_are_numbered",
+        "the number of the batch's jobs, or their numbers, differ from what the batch says",
+        """SELECT batch.id::text FROM batch LEFT JOIN job ON batch_id = batch.id WHERE deleted_at IS NULL
+           GROUP BY batch.id HAVING count(job.id) <> job_count OR coalesce(max(number), 0) <> job_count""",
+    ),
+    _rule(
         "within_slots",
         "the account has more live predictions that hold a slot than its slots and its overcommit allow",
         f"""SELECT account.name FROM account JOIN prediction ON account_id = account.id

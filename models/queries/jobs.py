@@ -39,12 +39,11 @@ class BatchSummary(NamedTuple):
     deleted_at: datetime | None = None
     sealed_at: datetime | None = None
     cancelled_at: datetime | None = None
-    has_ended: bool = False
 
     @property
     def state(self) -> BatchState:
         is_sealed, is_cancelled = self.sealed_at is not None, self.cancelled_at is not None
-        return BatchState.of(is_sealed=is_sealed, is_cancelled=is_cancelled, has_ended=self.has_ended)
+        return BatchState.of(is_sealed=is_sealed, is_cancelled=is_cancelled, has_ended=self.ended_at is not None)
 
 
 def find_job(session: Session, job_id: UUID) -> Job | None:
@@ -151,7 +150,7 @@ _SUMMARIES = statement(f"""
         coalesce(jobs.states, '{{}}') AS states, coalesce(jobs.estimated, 0) AS estimated,
         CASE WHEN sealed_at IS NOT NULL THEN coalesce(batch.ended_at, jobs.ended_at, deleted_at) END AS ended_at,
         coalesce(money.held, 0) AS held, coalesce(money.spent, 0) AS spent, jobs.mean_seconds, finish_by, at_risk_at,
-        deleted_at, sealed_at, cancelled_at, batch.ended_at IS NOT NULL AS has_ended
+        deleted_at, sealed_at, cancelled_at
     FROM batch JOIN tenant ON tenant.id = tenant_id,
         LATERAL (
             SELECT jsonb_object_agg(state, count) AS states, sum(price) AS estimated,

@@ -215,7 +215,9 @@ def test_a_body_without_a_job_is_refused(shared: Api, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [gzip.compress(LINE * 99)[:-20], zlib.compress(LINE), LINE, gzip.compress(LINE) + b"garbage"]
+    "body",
+    [gzip.compress(LINE * 99)[:-20], zlib.compress(LINE), LINE, gzip.compress(LINE) + b"garbage"],
+    ids=["truncated", "zlib", "plain", "with garbage"],
 )
 def test_a_body_that_is_not_gzip_is_refused(shared: Api, body: bytes) -> None:
     refused = send(shared, body, **GZIP)

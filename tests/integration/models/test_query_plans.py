@@ -400,6 +400,7 @@ HOT: dict[str, Ask] = {
     "busy batches": lambda farm: queries.forecasting.list_busy_batches(farm.session, count=3),
     "what is due": lambda farm: queries.dispatching.survey(farm.session, ACCOUNT),
     "chores": lambda farm: queries.dispatching.find_chores(farm.session),
+    "the ends of batches": lambda farm: transitions.endings.end_batches(farm.session, after=farm.batches[9]),
     "new renders": lambda farm: queries.renders.list_rendering(farm.session, newer_than_seconds=10),
     "all renders": lambda farm: queries.renders.list_rendering(farm.session, newer_than_seconds=1e9),
     "some renders": lambda farm: queries.renders.list_rendering_of(farm.session, farm.predictions["rendering"]),
