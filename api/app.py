@@ -100,7 +100,7 @@ async def _live(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _call_at_stop(close: Callable[[], None]) -> None:
-    """Call this as soon as the process is told to stop: the server waits for streams before it ends the lifespan."""
+    """Call this at SIGTERM: the server waits for the streams before it ends the lifespan."""
     if threading.current_thread() is not threading.main_thread():
         return  # only tests run the server in another one
     loop = asyncio.get_running_loop()

@@ -37,13 +37,13 @@ async def begin(
             raise InvalidInput([Problem(field, words)])
         return choice, place
 
-    choice, after = await hub.look_up(find)
+    choice, after = await hub.ask(find)
     return choice, await _find_end(hub) if after is None else after
 
 
 async def _find_end(hub: Hub) -> int:
     for _ in range(_SETTLE_TRIES):
-        if (end := await hub.find_end()) or await hub.look_up(queries.feed.find_last_id) == 0:
+        if (end := await hub.find_end()) or await hub.ask(queries.feed.find_last_id) == 0:
             return end
         await asyncio.sleep(_SETTLE_SECONDS)
     raise Unavailable("a transaction that is still open holds back the event feed")

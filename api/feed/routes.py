@@ -45,7 +45,7 @@ HubDep = Annotated[Hub, Depends(get_hub)]
 
 @router.get("", summary="Read the event feed", **answers(READ, 200, "Events.", examples.FEED, 404, 422))
 async def read(
-    asked: Annotated[FeedAsked, Query()], request: Request, hub: HubDep, links: LinksDep, caller: CallerDep
+    *, asked: Annotated[FeedAsked, Query()], request: Request, hub: HubDep, links: LinksDep, caller: CallerDep
 ) -> FeedShown:
     """What happened to jobs and batches, in the order of the ids. Pass `cursor` as `after` to read on.
 
@@ -55,7 +55,7 @@ async def read(
     """
     choice, after = await begin(hub, asked, caller)
     until = await hub.find_end()
-    page = await hub.look_up(partial(read_feed, choice=choice, after=after, until=until, limit=asked.limit))
+    page = await hub.ask(partial(read_feed, choice=choice, after=after, until=until, limit=asked.limit))
     if page.items or page.has_more or not asked.wait:
         return _show(page.items, page.cursor, links, more=page.has_more)
     request.scope[ALLOW](asked.wait)
@@ -97,6 +97,7 @@ def _show(events: Sequence[FeedEvent], cursor: int, links: Links, *, more: bool)
     ),
 )
 async def stream(
+    *,
     asked: Annotated[FeedFollowed, Query()],
     hub: HubDep,
     links: LinksDep,

@@ -108,7 +108,7 @@ class Listener:
             read = partial(
                 read_feed, choice=self.choice, after=self.cursor, until=self._queues_from, limit=CAUGHT_UP_EVENTS
             )
-            self._read = asyncio.ensure_future(self._hub.look_up(read))
+            self._read = asyncio.ensure_future(self._hub.ask(read))
         await asyncio.wait({self._read}, timeout=seconds)
         if not self._read.done():
             return []
@@ -138,7 +138,7 @@ class Hub:
         self._topics: defaultdict[UUID | None, set[Listener]] = defaultdict(set)
         self._wanted = asyncio.Event()
         self._readers = asyncio.Semaphore(READERS)
-        self._is_stale = self._is_closed = self._is_away = False
+        self._is_stale, self._is_closed, self._is_away = True, False, False
         self._keys_checked_at = 0.0
 
     def require_room(self) -> None:
@@ -166,15 +166,15 @@ class Hub:
             if not self._topics[choice.topic]:
                 del self._topics[choice.topic]
 
-    async def look_up(self, find: Callable[[Session], Answer]) -> Answer:
+    async def ask(self, find: Callable[[Session], Answer]) -> Answer:
         """Ask the database in one of the few threads for that."""
 
-        def ask() -> Answer:
+        def find_now() -> Answer:
             with one_statement(self._sessions) as session:
                 return find(session)
 
         async with self._readers:
-            return await asyncio.to_thread(ask)
+            return await asyncio.to_thread(find_now)
 
     async def find_end(self) -> int:
         """Return the end of the feed; 0 if an open transaction has hidden it since this process began."""
@@ -222,7 +222,7 @@ class Hub:
 
     def _read(self, keys: set[UUID]) -> Turn:
         end, events, refused = self.horizon.advance(), list[FeedEvent](), set[UUID]()
-        is_new = end > self.position and not self._is_stale
+        is_new = end > self.position and not self._is_stale  # else listeners read on from where each of them is
         if is_new or keys:
             with one_statement(self._sessions) as session:
                 refused = keys - queries.keys.list_usable(session, keys) if keys else refused
@@ -232,16 +232,16 @@ class Hub:
 
     def _pass_on(self, turn: Turn) -> None:
         """Give the events to those who listen for them. Nothing else runs meanwhile, so `position` fits the queues."""
-        is_put_back = turn.end < self.position
+        before, is_put_back = self.position, turn.end < self.position
         for event in turn.events:
             for topic in {event.batch_id, event.tenant_id, None}:
                 for listener in self._topics.get(topic, ()):
                     listener.offer(event)
         self.position = turn.events[-1].id if len(turn.events) == TURN_EVENTS else turn.end
-        if self._is_stale:
+        if self._is_stale and self.position > before:
             for listener in self._listeners:
                 listener.miss()
-        self._is_stale = False
+        self._is_stale = self.position == 0  # the end is not known yet
         if is_put_back or turn.refused_keys:
             for listener in self._listeners:
                 if is_put_back or listener.key_id in turn.refused_keys:
