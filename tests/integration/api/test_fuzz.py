@@ -25,6 +25,7 @@ BRIEF = (
     # The document cannot say everything: which input a job takes depends on its video model.
     "--exclude-checks=positive_data_acceptance"
 )
+ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = os.environ.get("FUZZ_OPTIONS", BRIEF).split()
 """`make fuzz` sets others."""
 
@@ -55,6 +56,7 @@ def test_generated_requests_get_documented_answers(api: Api, headers: dict[str, 
     ran = subprocess.run(
         [*command, *OPTIONS, "--warnings=off", "--max-redirects=0", *sent],
         cwd=tmp_path,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.support.fuzz_hooks", "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
