@@ -1,5 +1,6 @@
 """Add the jobs of a prompt file to an open batch piece by piece. Each piece is stored as a whole, and only once."""
 
+import gzip
 import hashlib
 import json
 import re
@@ -9,17 +10,18 @@ from functools import partial
 from time import sleep
 from typing import Any
 
-from cli.api_client import AnswerLost, ApiClient, Declined
 from cli.output import note
 from cli.prompt_file.jobs import Prepared
-from rushes.errors import Problem
 from rushes.jobs.pushing import JobOrder, check_order, digest_jobs
+from rushes_client.connection import Connection
+from rushes_client.errors import AnswerLost, ApiAway, Declined, FieldProblem
 from stack.errors import CommandError, ServiceAway
 
 PIECE_JOBS = 10_000
 PAUSES_SECONDS = (1, 2, 4, 8, 15, 30)
 """How long to wait before a request whose answer was lost is repeated."""
 _LINE = re.compile(r"lines\.(\d+)(.*)")
+_HEADERS = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
 Json = dict[str, Any]
 
 
@@ -32,7 +34,7 @@ def ask_until_answered(ask: Callable[[], Json], *, repeat: str, has_begun: bool 
     while True:
         try:
             return ask()
-        except ServiceAway as error:
+        except ApiAway as error:
             is_lost = is_lost or isinstance(error, AnswerLost)
             pause = next(pauses, None)
             if not is_lost or pause is None:
@@ -43,7 +45,7 @@ def ask_until_answered(ask: Callable[[], Json], *, repeat: str, has_begun: bool 
             sleep(pause)
 
 
-def push_in_pieces(client: ApiClient, body: Json, *, prepared: Prepared, once: str, repeat: str) -> Json:
+def push_in_pieces(client: Connection, body: Json, *, prepared: Prepared, once: str, repeat: str) -> Json:
     """Open a batch, add the jobs, seal it, and return it with the API's warnings.
 
     If the same jobs were pushed before, their batch is returned, with `repeated`. If they were pushed in part, the
@@ -68,7 +70,7 @@ def push_in_pieces(client: ApiClient, body: Json, *, prepared: Prepared, once: s
 
 
 def add_pieces(
-    client: ApiClient, batch: Json, prepared: Prepared, *, start: int = 0, repeat: str = ""
+    client: Connection, batch: Json, prepared: Prepared, *, start: int = 0, repeat: str = ""
 ) -> Iterator[Json]:
     """Add the jobs from `start` on, and yield the API's answer for each piece.
 
@@ -79,7 +81,8 @@ def add_pieces(
         jobs = prepared.jobs[begin : begin + PIECE_JOBS]
         lines = b"".join(json.dumps(job, allow_nan=False).encode() + b"\n" for job in jobs)
         once = hashlib.sha256(f"{batch['id']} {begin} ".encode() + lines).hexdigest()
-        send = partial(client.add_jobs, batch["id"], lines, once=once)
+        content = gzip.compress(lines, mtime=0)  # the same bytes each time: a repetition is recognised by them
+        send = partial(client.send, "batches", batch["id"], "jobs", content=content, headers=_HEADERS, once=once)
         try:
             yield ask_until_answered(send, repeat=repeat, has_begun=True)
         except Declined as declined:
@@ -92,5 +95,5 @@ def add_pieces(
 def _name_jobs(declined: Declined, begin: int) -> Declined:
     """Return a refusal of lines as one of jobs, as if they had been pushed in one body."""
     found = [(_LINE.fullmatch(each.field), each.message) for each in declined.problems]
-    problems = [Problem(f"jobs.{begin + int(line[1]) - 1}{line[2]}", message) for line, message in found if line]
+    problems = [FieldProblem(f"jobs.{begin + int(line[1]) - 1}{line[2]}", message) for line, message in found if line]
     return Declined(declined.status, str(declined), problems=problems) if problems else declined

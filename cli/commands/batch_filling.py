@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.api_client import Declined, make_once, open_api
+from cli.api import open_api
 from cli.commands import batch_actions
 from cli.commands.batch import NameArgument
 from cli.options import FileArgument, JsonOption
@@ -15,6 +15,8 @@ from cli.prompt_file.options import Consent, gather, read_consent, read_deadline
 from cli.prompt_file.parse import ReadOptions
 from cli.prompt_file.push import choose_name, explain_refusal, load_jobs, print_warnings
 from rushes.settings import load_settings
+from rushes_client.connection import make_once
+from rushes_client.errors import Declined
 
 app = batch_actions.app
 

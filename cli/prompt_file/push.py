@@ -10,7 +10,6 @@ from typing import Any
 
 import typer
 
-from cli.api_client import PUSH_SECONDS, ApiClient, Declined, make_once
 from cli.output import name_for, note, print_errors, show_seconds
 from cli.pieces import ask_until_answered, push_in_pieces
 from cli.prompt_file.jobs import Fill, Prepared, prepare_jobs
@@ -19,7 +18,9 @@ from cli.prompt_file.records import FileRefused, HeaderMissing, LineProblem, Pro
 from rushes.errors import InvalidInput, Problem
 from rushes.jobs.pushing import BATCH_NAME
 from rushes.settings import Settings
-from stack.errors import INTERRUPTED, CommandError
+from rushes_client.connection import PUSH_SECONDS, Connection, make_once
+from rushes_client.errors import ClientError, Declined
+from stack.errors import BAD_INPUT, INTERRUPTED, CommandError
 
 CLOCK_ALLOWANCE = timedelta(minutes=5)
 """How far this machine's clock may differ from the database's."""
@@ -64,7 +65,7 @@ def choose_name(given: str | None, source: str, *, now: datetime | None = None) 
 
 
 def push_batch(
-    client: ApiClient,
+    client: Connection,
     name: str,
     *,
     file: PromptFile,
@@ -102,9 +103,9 @@ def push_batch(
     return pushed
 
 
-def _explain_interrupt(client: ApiClient, name: str, *, began_at: datetime) -> CommandError:
+def _explain_interrupt(client: Connection, name: str, *, began_at: datetime) -> CommandError:
     hint = f"`rushes batch show {name}` shows whether the batch is stored"
-    with suppress(CommandError, KeyboardInterrupt):
+    with suppress(ClientError, KeyboardInterrupt):
         batch = client.get("batches", name)
         if batch.get("state") == "open":
             hint = f"batch {name} has {batch['jobs']:,} of the jobs; the same command again adds the others"
@@ -116,7 +117,7 @@ def _explain_interrupt(client: ApiClient, name: str, *, began_at: datetime) -> C
 def explain_refusal(declined: Declined, *, file: PromptFile, prepared: Prepared) -> Exception:
     """Express the API's refusal in terms of the file's lines, if it is about lines."""
     if declined.status == 409 and "exists already" in str(declined):
-        return CommandError(*declined.errors, hint="choose another name with --batch", exit_code=declined.exit_code)
+        return CommandError(*declined.errors, hint="choose another name with --batch", exit_code=BAD_INPUT)
     problems = []
     for problem in declined.problems:
         found = _JOB_FIELD.fullmatch(problem.field)

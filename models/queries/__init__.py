@@ -15,6 +15,7 @@ from models.queries import (
 )
 from models.queries.access import audit_log, keys
 from models.queries.accounts import status, summary
+from models.queries.events import feed
 from models.queries.watching import render_times, renders, webhooks
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "audit",
     "audit_log",
     "dispatching",
+    "feed",
     "forecasting",
     "health",
     "job_lists",

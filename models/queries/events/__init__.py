@@ -1,0 +1,1 @@
+"""The event feed: what happened to all jobs, in an order that misses nothing."""
