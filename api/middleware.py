@@ -15,7 +15,7 @@ ANSWER_SECONDS = 15.0
 """Time to begin an answer, from the end of the request. With a working database every route needs less."""
 SECONDS_PER_MEGABYTE = 1.0
 """Added per megabyte of the body, because a batch of a hundred thousand jobs takes a while to write."""
-COMPRESSED_WEIGHT = 20
+COMPRESSED_WEIGHT = 30
 """A byte of a compressed body counts as this many."""
 _MEGABYTE = 1_000_000
 ALLOW = "rushes.allow"

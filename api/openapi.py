@@ -90,8 +90,8 @@ _own_schemas: list[type[BaseModel]] = [ProblemDetails]
 def takes_lines(schema: type[BaseModel], media_types: Sequence[str], example: str) -> Json:
     """Return the same for a body that has one object per line."""
     _own_schemas.append(schema)
-    reference = {"$ref": _REFERENCE.format(model=schema.__name__)}
-    content = {"schema": {"type": "string"}, "itemSchema": reference, "example": example}
+    lines = {"type": "string", "description": f"An object on each line: `{schema.__name__}`."}
+    content = {"schema": lines, "example": example}
     return {"requestBody": {"required": True, "content": dict.fromkeys(media_types, content)}}
 
 

@@ -11,7 +11,13 @@ import uvicorn
 
 def serve(descriptor: int) -> None:
     """Serve until SIGTERM. The socket must listen."""
-    config = uvicorn.Config("api.app:create_app", factory=True, access_log=False, proxy_headers=False)
+    config = uvicorn.Config(
+        "api.app:create_app",
+        factory=True,
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(sys.argv[2]),
+    )
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 

@@ -22,6 +22,7 @@ PAUSES_SECONDS = (1, 2, 4, 8, 15, 30)
 """How long to wait before a request whose answer was lost is repeated."""
 _HEADERS = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
 _LINE = re.compile(r"lines\.(\d+)(.*)")
+_HEADERS = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
 Json = dict[str, Any]
 
 

@@ -107,10 +107,10 @@ def _explain_interrupt(client: Connection, name: str, *, began_at: datetime) -> 
     hint = f"`rushes batch show {name}` shows whether the batch is stored"
     with suppress(ClientError, KeyboardInterrupt):
         batch = client.get("batches", name)
-        if datetime.fromisoformat(batch["created_at"]) > began_at - CLOCK_ALLOWANCE:
+        if batch.get("state") == "open":
+            hint = f"batch {name} has {batch['jobs']:,} of the jobs; the same command again adds the others"
+        elif datetime.fromisoformat(batch["created_at"]) > began_at - CLOCK_ALLOWANCE:
             hint = f"batch {name} is stored with {batch['jobs']:,} jobs; `rushes batch show {name}` follows it"
-            if batch.get("state") == "open":
-                hint = f"batch {name} has {batch['jobs']:,} of the jobs; the same command again adds the others"
     return CommandError("interrupted", hint=hint, exit_code=INTERRUPTED)
 
 

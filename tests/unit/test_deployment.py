@@ -110,7 +110,7 @@ def test_every_variable_that_compose_sets_is_a_setting() -> None:
     assert names <= {f"RUSHES_{field.upper()}" for field in Settings.model_fields}
 
 
-NO_SETTINGS = {"HTTPS_PROXY", "NO_PROXY", "FLOWER_BASIC_AUTH", "FLOWER_URL_PREFIX"}
+NO_SETTINGS = {"HTTPS_PROXY", "NO_PROXY", "FLOWER_BASIC_AUTH", "FLOWER_URL_PREFIX", "TMPDIR"}
 ELSEWHERE = {
     "RUSHES_DATABASE_DIRECT_URL",  # compose has no pooler
     "RUSHES_DATA_DIR",  # of `rushes up`, and so is the next
@@ -145,6 +145,7 @@ def test_every_documented_setting_reaches_every_container(service: str) -> None:
         "RUSHES_REDIS_PASSWORD",
         "FLOWER_BASIC_AUTH",
         "FLOWER_URL_PREFIX",
+        "TMPDIR",
     }
 
 

@@ -10,25 +10,23 @@ from itertools import count
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import insert
-from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.db.copying import copy_into
 from models.db.rows import changed_a_row, find_one, statement
 from models.tables.base import new_id
 from models.tables.batch import Batch
-from models.tables.event import Event
-from models.transitions.history import BY, change, log
+from models.transitions.history import BY, append_event, change, log
 from models.transitions.jobs import COPY_USES, NewBatch
 
 
 def open_batch(session: Session, new_batch: NewBatch) -> Batch | None:
     """Store a batch that takes jobs until it is sealed. Returns None if the name is taken."""
-    born = insert_or(Batch).values(id=new_id(), job_count=0, sealed_at=None, **new_batch.as_columns())
+    born = insert(Batch).values(id=new_id(), job_count=0, sealed_at=None, **new_batch.as_columns())
     batch = session.scalars(born.on_conflict_do_nothing().returning(Batch)).first()
     if batch is not None:
-        session.execute(insert(Event).values(kind="batch.opened", detail={}, batch_id=batch.id))
+        append_event(session, "batch.opened", {}, batch_id=batch.id)
     return batch
 
 

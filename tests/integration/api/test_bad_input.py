@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -235,6 +236,20 @@ def test_bodies_of_a_gigabyte_take_no_memory(process: tuple[httpx.Client, int]) 
             assert sock.recv(100).startswith(b"HTTP/1.1 413")
         assert psutil.Process(pid).memory_info().rss < FLAT_BYTES
         assert client.get("/v1/jobs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "piece", [b" " * 1_000_000, b'{"model": "none", "input": {"prompt": "' + b"a" * 10_000 + b'"}}\n']
+)
+def test_lines_that_expand_to_a_gigabyte_take_no_memory(process: tuple[httpx.Client, int], piece: bytes) -> None:
+    client, pid = process
+    packer = zlib.compressobj(1, wbits=31)
+    packed = b"".join([packer.compress(piece * (10_000_000 // len(piece))) for _ in range(110)]) + packer.flush()
+    client.post("/v1/batches", json={"name": "bomb"}).raise_for_status()
+    headers = {"Content-Type": "application/jsonl", "Content-Encoding": "gzip"}
+    refused = client.post("/v1/batches/bomb/jobs", content=packed, headers=headers)
+    assert refused.status_code in {413, 422}
+    assert psutil.Process(pid).memory_info().rss < FLAT_BYTES
 
 
 def test_nested_bodies_take_no_memory(process: tuple[httpx.Client, int]) -> None:

@@ -30,6 +30,7 @@ BRIEF = (
     # An answer without an end: test_event_streams.py.
     "--exclude-path=/v1/events/stream"
 )
+ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = os.environ.get("FUZZ_OPTIONS", BRIEF).split()
 """`make fuzz` sets others."""
 
@@ -73,6 +74,7 @@ def test_generated_requests_get_documented_answers(api: Api, headers: dict[str, 
     ran = subprocess.run(
         [*command, *OPTIONS, "--warnings=off", "--max-redirects=0", *sent],
         cwd=tmp_path,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.support.fuzz_hooks", "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from cli.api_client import AnswerLost, ApiClient, make_once
 from cli.app import main
 from cli.pieces import push_in_pieces
 from cli.prompt_file.jobs import Prepared
 from rushes.jobs.actions import find_running_action
+from rushes_client.connection import Connection, make_once
+from rushes_client.errors import AnswerLost
 from tests.support.access import KEY
 from tests.support.api_server import Api, Json, serve_api
 from tests.support.runtimes import finish_actions
@@ -97,18 +98,18 @@ def test_a_small_push_of_the_same_jobs_is_recognised(api: Api, run: Run, monkeyp
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException, *, sends: bool) -> None:
     """Let the `call`th piece fail once, after it was sent or before."""
-    add_jobs, made = ApiClient.add_jobs, 0
+    send, made = Connection.send, 0
 
-    def add(self: ApiClient, *given: Any, **more: Any) -> Json:
+    def add(self: Connection, *given: Any, **more: Any) -> Json:
         nonlocal made
         made += 1
         if made != call:
-            return add_jobs(self, *given, **more)
+            return send(self, *given, **more)
         if sends:
-            add_jobs(self, *given, **more)
+            send(self, *given, **more)
         raise error
 
-    monkeypatch.setattr(ApiClient, "add_jobs", add)
+    monkeypatch.setattr(Connection, "send", add)
 
 
 @pytest.mark.parametrize("sends", [False, True])
@@ -144,7 +145,7 @@ def test_two_commands_at_once_buy_the_jobs_once(api: Api) -> None:
     body = {"name": "night", "on_repeat": "same_jobs"}
 
     def push(_: int) -> Json:
-        with ApiClient(str(api.client.base_url), key=KEY) as client:
+        with Connection(str(api.client.base_url), key=KEY) as client:
             return push_in_pieces(client, body, prepared=Prepared(jobs=jobs), once=make_once(), repeat="")
 
     with ThreadPoolExecutor(2) as pool:
