@@ -50,6 +50,7 @@ class Listening:
     name: str
     delays: list[float] = field(default_factory=list)  # seconds from the event to the client
     sent: int = 0
+    refused: int = 0
     seconds: float = 0.0
     connect_seconds: float = 0.0
     connect_cpu: float = 0.0  # seconds, all listeners
@@ -62,7 +63,7 @@ class Listening:
         p50, p99 = (delays[min(len(delays) - 1, int(len(delays) * share))] * 1e3 for share in (0.5, 0.99))
         api, postgres = (f"{self.cpu.get(kind, 0.0) / self.seconds * 100:.0f}" for kind in ("API", "Postgres"))
         connecting = f"{self.connect_seconds:.1f}", f"{self.connect_cpu / listeners * 1e3:.2f}"
-        lost = str(self.sent - len(self.delays))
+        lost = f"{self.sent - len(self.delays)}, {self.refused}"
         kilobytes = f"{self.memory_bytes / listeners / 1e3:.0f}"
         waited = f"{p50:.0f}", f"{p99:.0f}", f"{ALLOWED_P99_MS:,}"
         return self.name, f"{self.sent:,}", lost, *waited, api, postgres, kilobytes, *connecting
@@ -104,9 +105,14 @@ class _Stream(_Client):
 
 
 class _LongPoll(_Client):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._is_ready()
+    """Asks for its place first, then waits for events again and again."""
+
+    def __init__(self, head: str, listening: Listening, is_ready: Callable[[], None]) -> None:
+        super().__init__(head.replace("wait=30", "wait={wait}"), listening, is_ready)
+        self._wait = 0
+
+    def ask(self) -> None:
+        self.transport.write(f"{self._head.format(after=self._after, wait=self._wait)}\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -114,8 +120,13 @@ class _LongPoll(_Client):
         if not found or len(body) < int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]):
             return
         self._received = b""
+        if not head.startswith(b"HTTP/1.1 200"):
+            self._listening.refused += 1
+            asyncio.get_running_loop().call_later(2, self.ask)
+            return
         self.note(body)
-        self._after = json.loads(body)["cursor"]
+        self._after, self._wait = json.loads(body)["cursor"], 30
+        self._is_ready()
         self.ask()
 
 
@@ -220,7 +231,17 @@ def _poll(url: str, key: str) -> Mapping[str, float]:
 
 
 def _make_table(rows: Sequence[Listening], listeners: int) -> Table:
-    names = ("", "events", "lost", "p50 ms", "p99 ms", "allowed", "API CPU %", "Postgres CPU %", "API kB per listener")
+    names = (
+        "",
+        "events",
+        "lost, refused",
+        "p50 ms",
+        "p99 ms",
+        "allowed",
+        "API CPU %",
+        "Postgres CPU %",
+        "API kB per listener",
+    )
     title = f"{STREAMS}: {listeners:,} listeners, each on its own batch, {EVENTS_PER_SECOND} events per second in all"
     return Table(
         title, (*names, "connect all s", "API CPU ms per connect"), tuple(each.show(listeners) for each in rows)
