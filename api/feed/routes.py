@@ -54,12 +54,12 @@ async def read(
     soon as there is an event.
     """
     choice, after = await begin(hub, asked, caller)
+    if asked.wait:
+        request.scope[ALLOW](asked.wait)
+        return await _wait(hub, choice, after, asked=asked, caller=caller, links=links)
     until = await hub.find_end()
     page = await hub.ask(partial(read_feed, choice=choice, after=after, until=until, limit=asked.limit))
-    if page.items or page.has_more or not asked.wait:
-        return _show(page.items, page.cursor, links, more=page.has_more)
-    request.scope[ALLOW](asked.wait)
-    return await _wait(hub, choice, page.cursor, asked=asked, caller=caller, links=links)
+    return _show(page.items, page.cursor, links, more=page.has_more)
 
 
 async def _wait(
