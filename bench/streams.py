@@ -21,6 +21,8 @@ from bench.tables import Table
 
 STREAMS = "streams"
 LISTENERS, LISTENERS_QUICK = 5_000, 300
+LONG_POLLERS = 1_000
+"""Fewer, because each asks again after every event, and every 30 s: 5,000 would take most of a core."""
 EVENTS_PER_SECOND = 100
 SECONDS, SECONDS_QUICK = 30.0, 5.0
 POLLED_ROUNDS = 300
@@ -48,24 +50,26 @@ class Listening:
     """What the listeners of one kind have measured."""
 
     name: str
+    listeners: int
     delays: list[float] = field(default_factory=list)  # seconds from the event to the client
     sent: int = 0
+    refused: int = 0
     seconds: float = 0.0
     connect_seconds: float = 0.0
     connect_cpu: float = 0.0  # seconds, all listeners
     cpu: Mapping[str, float] = field(default_factory=dict)
     memory_bytes: float = 0.0  # of the API, all listeners
 
-    def show(self, listeners: int) -> tuple[str, ...]:
+    def show(self) -> tuple[str, ...]:
         """A row of the table, next to the limit."""
         delays = sorted(self.delays) or [0.0]
         p50, p99 = (delays[min(len(delays) - 1, int(len(delays) * share))] * 1e3 for share in (0.5, 0.99))
         api, postgres = (f"{self.cpu.get(kind, 0.0) / self.seconds * 100:.0f}" for kind in ("API", "Postgres"))
-        connecting = f"{self.connect_seconds:.1f}", f"{self.connect_cpu / listeners * 1e3:.2f}"
-        lost = str(self.sent - len(self.delays))
-        kilobytes = f"{self.memory_bytes / listeners / 1e3:.0f}"
+        connecting = f"{self.connect_seconds:.1f}", f"{self.connect_cpu / self.listeners * 1e3:.2f}"
+        lost = f"{self.sent - len(self.delays)}, {self.refused}"
+        kilobytes = f"{self.memory_bytes / self.listeners / 1e3:.0f}"
         waited = f"{p50:.0f}", f"{p99:.0f}", f"{ALLOWED_P99_MS:,}"
-        return self.name, f"{self.sent:,}", lost, *waited, api, postgres, kilobytes, *connecting
+        return self.name, f"{self.listeners:,}", f"{self.sent:,}", lost, *waited, api, postgres, kilobytes, *connecting
 
 
 class _Client(asyncio.Protocol):
@@ -104,9 +108,14 @@ class _Stream(_Client):
 
 
 class _LongPoll(_Client):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._is_ready()
+    """Asks for its place first, then waits for events again and again."""
+
+    def __init__(self, head: str, listening: Listening, is_ready: Callable[[], None]) -> None:
+        super().__init__(head.replace("wait=30", "wait={wait}"), listening, is_ready)
+        self._wait = 0
+
+    def ask(self) -> None:
+        self.transport.write(f"{self._head.format(after=self._after, wait=self._wait)}\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -114,8 +123,13 @@ class _LongPoll(_Client):
         if not found or len(body) < int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]):
             return
         self._received = b""
+        if not head.startswith(b"HTTP/1.1 200"):
+            self._listening.refused += 1
+            asyncio.get_running_loop().call_later(2, self.ask)
+            return
         self.note(body)
-        self._after = json.loads(body)["cursor"]
+        self._after, self._wait = json.loads(body)["cursor"], 30
+        self._is_ready()
         self.ask()
 
 
@@ -129,18 +143,16 @@ def measure_streams(*, quick: bool, console: Console) -> list[Table]:
         console.print(f"filled: {listeners:,} batches")
         idle = _measure_idle(url, key, seconds=seconds / 3)
         rows = []
-        for name, path, client in (
-            ("stream", "/v1/events/stream?after={after}&batch=", _Stream),
-            ("long polling", "/v1/events?wait=30&after={after}&batch=", _LongPoll),
+        for name, count, path, client in (
+            ("stream", listeners, "/v1/events/stream?after={after}&batch=", _Stream),
+            ("long polling", min(listeners, LONG_POLLERS), "/v1/events?wait=30&after={after}&batch=", _LongPoll),
         ):
-            listening = Listening(name)
-            asyncio.run(
-                _listen(listening, client, f"{url}{path}", key=key, database=database, size=(listeners, seconds))
-            )
+            listening = Listening(name, count)
+            asyncio.run(_listen(listening, client, f"{url}{path}", key=key, database=database, size=(count, seconds)))
             console.print(f"{name}: {len(listening.delays):,} events")
             rows.append(listening)
         polled = _poll(url, key)
-    return [_make_table(rows, listeners), _make_cost_table(rows, listeners, polled=polled, idle=idle)]
+    return [_make_table(rows), _make_cost_table(rows, polled=polled, idle=idle)]
 
 
 async def _listen(
@@ -219,23 +231,29 @@ def _poll(url: str, key: str) -> Mapping[str, float]:
     return {kind: each / POLLED_ROUNDS for kind, each in subtract(measure_cpu(), before).items()}
 
 
-def _make_table(rows: Sequence[Listening], listeners: int) -> Table:
-    names = ("", "events", "lost", "p50 ms", "p99 ms", "allowed", "API CPU %", "Postgres CPU %", "API kB per listener")
-    title = f"{STREAMS}: {listeners:,} listeners, each on its own batch, {EVENTS_PER_SECOND} events per second in all"
-    return Table(
-        title, (*names, "connect all s", "API CPU ms per connect"), tuple(each.show(listeners) for each in rows)
+def _make_table(rows: Sequence[Listening]) -> Table:
+    names = (
+        "",
+        "events",
+        "lost, refused",
+        "p50 ms",
+        "p99 ms",
+        "allowed",
+        "API CPU %",
+        "Postgres CPU %",
+        "API kB per listener",
     )
+    title = f"{STREAMS}: each listener on its own batch, {EVENTS_PER_SECOND} events per second in all"
+    return Table(title, (*names, "connect all s", "API CPU ms per connect"), tuple(each.show() for each in rows))
 
 
-def _make_cost_table(
-    rows: Sequence[Listening], listeners: int, *, polled: Mapping[str, float], idle: Mapping[str, float]
-) -> Table:
+def _make_cost_table(rows: Sequence[Listening], *, polled: Mapping[str, float], idle: Mapping[str, float]) -> Table:
     """CPU of API and Postgres together, in milliseconds per listener and second."""
 
     def add(cpu: Mapping[str, float]) -> float:
         return (cpu.get("API", 0.0) + cpu.get("Postgres", 0.0)) * 1e3
 
-    costs = {each.name: add(each.cpu) / each.seconds / listeners for each in rows}
+    costs = {each.name: add(each.cpu) / each.seconds / each.listeners for each in rows}
     costs["polling three states every second"] = add(polled)
     first = costs[rows[0].name] or 1.0
     lines = [(name, f"{cost:.3f}", f"{cost / first:.1f}") for name, cost in costs.items()]

@@ -31,8 +31,7 @@ async def begin(
             return choice, find_beginning(session, choice)
         if isinstance(place, str):  # latest
             return choice, None
-        last_id = queries.feed.find_last_id(session)
-        if place > last_id:
+        if place > hub.position and place > (last_id := queries.feed.find_last_id(session)):
             words = f"is beyond the end of the feed, {last_id}: the database was put back to an earlier state"
             raise InvalidInput([Problem(field, words)])
         return choice, place

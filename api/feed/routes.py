@@ -34,9 +34,8 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 async def get_hub(request: Request) -> Hub:
-    """Return the hub of this process. Raises `Unavailable` if it has no room for another listener."""
+    """Return the hub of this process."""
     hub: Hub = request.app.state.hub
-    hub.require_room()
     return hub
 
 
@@ -54,12 +53,13 @@ async def read(
     soon as there is an event.
     """
     choice, after = await begin(hub, asked, caller)
+    if asked.wait:
+        hub.require_room()
+        request.scope[ALLOW](asked.wait)
+        return await _wait(hub, choice, after, asked=asked, caller=caller, links=links)
     until = await hub.find_end()
     page = await hub.ask(partial(read_feed, choice=choice, after=after, until=until, limit=asked.limit))
-    if page.items or page.has_more or not asked.wait:
-        return _show(page.items, page.cursor, links, more=page.has_more)
-    request.scope[ALLOW](asked.wait)
-    return await _wait(hub, choice, page.cursor, asked=asked, caller=caller, links=links)
+    return _show(page.items, page.cursor, links, more=page.has_more)
 
 
 async def _wait(
@@ -73,7 +73,7 @@ async def _wait(
     if len(events) > asked.limit:
         events = events[: asked.limit]
         return _show(events, events[-1].id, links, more=True)
-    return _show(events, listener.cursor, links, more=False)
+    return _show(events, listener.cursor, links, more=listener.cursor < hub.position)
 
 
 def _show(events: Sequence[FeedEvent], cursor: int, links: Links, *, more: bool) -> FeedShown:
@@ -109,6 +109,7 @@ async def stream(
     After a break, send the last `id` as `Last-Event-ID`: nothing is missed. A comment comes at least every 15 seconds,
     with an `id` that also moves over events that do not match.
     """
+    hub.require_room()
     choice, after = await begin(hub, asked, caller, last_event_id=last_event_id)
     chunks = _follow(hub, choice, after, caller=caller, links=links)
     return StreamingResponse(chunks, media_type="text/event-stream", headers=_HEADERS)

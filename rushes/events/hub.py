@@ -33,8 +33,9 @@ TURN_EVENTS, CAUGHT_UP_EVENTS = 1_000, 500
 TURN_SECONDS = 0.1
 AWAY_SECONDS = 1.0
 KEY_CHECK_SECONDS = 3.0
-READERS = 2
-"""Threads that read for listeners, of all connections: thousands that come at once must not keep jobs from pushing."""
+READERS, READER_SECONDS = 2, 10.0
+"""Threads that read for requests and listeners, and the longest wait for one. Thousands that come at once must not keep
+others from pushing. Whoever waits for longer gets 503 without any work: its client would not wait for the outcome."""
 
 Answer = TypeVar("Answer")
 log = structlog.get_logger(__name__)
@@ -114,7 +115,7 @@ class Listener:
             return []
         try:
             page = self._read.result()
-        except (DatabaseAway, SQLAlchemyError):
+        except (DatabaseAway, SQLAlchemyError, Unavailable):
             await asyncio.sleep(min(seconds, AWAY_SECONDS))
             return []
         finally:
@@ -167,19 +168,28 @@ class Hub:
                 del self._topics[choice.topic]
 
     async def ask(self, find: Callable[[Session], Answer]) -> Answer:
-        """Ask the database in one of the few threads for that."""
+        """Ask the database in one of the few threads for that. Raises `Unavailable` if none gets free in time."""
 
         def find_now() -> Answer:
             with one_statement(self._sessions) as session:
                 return find(session)
 
-        async with self._readers:
-            return await asyncio.to_thread(find_now)
+        return await self._read_in_turn(find_now)
 
     async def find_end(self) -> int:
         """Return the end of the feed; 0 if an open transaction has hidden it since this process began."""
-        async with self._readers:
-            return await asyncio.to_thread(self.horizon.advance)
+        return await self._read_in_turn(self.horizon.advance)
+
+    async def _read_in_turn(self, read: Callable[[], Answer]) -> Answer:
+        try:
+            async with asyncio.timeout(READER_SECONDS):
+                await self._readers.acquire()
+        except TimeoutError:
+            raise Unavailable("too many requests for events came at once: try again") from None
+        try:
+            return await asyncio.to_thread(read)
+        finally:
+            self._readers.release()
 
     async def run(self) -> None:
         """Pass on new events, for as long as somebody listens. Runs until it is cancelled."""

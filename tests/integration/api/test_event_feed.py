@@ -1,5 +1,6 @@
 """`GET /v1/events`: filters, tenants, cursors, and long polling."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -8,9 +9,11 @@ import httpx
 import pytest
 
 from api import middleware
+from api.feed import routes
 from models import Scope, queries, transitions
 from models.db.session import one_statement, transaction
-from rushes.events import reading
+from rushes.events import hub, reading
+from rushes.events.reading import FeedPage
 from tests.support import rows
 from tests.support.access import add_key, add_tenant, bearing
 from tests.support.api_server import Api, Json, fields_of, new_job
@@ -259,3 +262,23 @@ def test_a_removed_job_leaves_no_event_in_the_feed(api: Api) -> None:
         assert transitions.jobs.set_priority(session, [job_id], priority=7, by="mara")
     settle(api)
     assert [each["job_id"] for each in read(api, after=0)["items"]] == [str(job_id)]
+
+
+def test_too_many_at_once_get_503_and_leave_others_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "READER_SECONDS", 0.2)
+    release = threading.Event()
+
+    def read_slowly(*_: object, **__: object) -> FeedPage:
+        assert release.wait(60)
+        return FeedPage([], 0, has_more=False)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor() as pool:
+        patch.setattr(routes, "read_feed", read_slowly)
+        busy = [pool.submit(api.client.get, "/v1/events?after=0") for _ in range(hub.READERS)]
+        wait_until(api.app.state.hub._readers.locked, "the readers")
+        refused = api.client.get("/v1/events")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        assert api.push()
+        release.set()
+        assert [each.result().status_code for each in busy] == [200] * hub.READERS
+    assert len(read(api)["items"]) == 1

@@ -4,16 +4,20 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from api.feed import routes
+from api.feed import following, routes
 from models import Scope, queries, transitions
+from models.db.errors import DatabaseAway
 from models.db.session import one_statement, transaction
 from rushes.events import hub
 from rushes.events.hub import Hub
+from rushes.events.reading import FeedPage
 from sandbox.servers import EmbeddedPostgres
 from tests.support import rows
 from tests.support.access import add_key, add_tenant, bearing
@@ -202,6 +206,48 @@ def test_a_stream_outlives_an_outage_of_the_database(api: Api, postgres: Embedde
     assert [each["event"] for each in logs].count("events.database_away") == 1
 
 
+def test_a_read_that_fails_is_tried_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "AWAY_SECONDS", 0.01)
+    failures, read_feed = [DatabaseAway("away"), OperationalError("x", {}, Exception())], hub.read_feed
+
+    def read(*given: Any, **named: Any) -> FeedPage:
+        if failures:
+            raise failures.pop()
+        return read_feed(*given, **named)
+
+    monkeypatch.setattr(hub, "read_feed", read)
+    job_id = api.push()["id"]
+    with EventStream(api.client.base_url, "after=0") as stream:
+        assert [each["job_id"] for each in stream.read_items(1)] == [job_id]
+    assert failures == []
+
+
+def test_a_bug_in_a_turn_does_not_stop_the_hub(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "AWAY_SECONDS", 0.01)
+    with capture_logs() as logs, EventStream(api.client.base_url, "after=latest") as stream:
+        wait_until(lambda: hub_of(api)._listeners, "the listener")
+        with monkeypatch.context() as patch:
+            patch.setattr(hub_of(api).horizon, "advance", lambda: 1 // 0)
+            wait_until(lambda: "events.turn_failed" in str(logs), "the bug")
+        job_id = api.push()["id"]
+        assert stream.read_items(1)[0]["job_id"] == job_id
+
+
+def test_a_transaction_in_progress_hides_the_end_from_a_new_process(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_SETTLE_TRIES", 3)
+    (job_id,) = add_jobs(api, 1)
+    with transaction(api.sessions) as session:
+        assert transitions.jobs.set_priority(session, [job_id], priority=5, by="mara")
+        refused = api.client.get("/v1/events", params={"after": "latest"})
+        assert (refused.status_code, "holds back the event feed" in refused.text) == (503, True)
+        waiting = api.client.get("/v1/events", params={"after": 0}).json()
+        assert (waiting["items"], waiting["cursor"], waiting["more"]) == ([], 0, False)
+        with EventStream(api.client.base_url, "after=0") as stream:
+            assert [stream.read().comment for _ in range(2)] == ["connected", "beat"]  # type: ignore[union-attr]
+            session.commit()
+            assert [each["job_id"] for each in stream.read_items(1)] == [str(job_id)]
+
+
 def test_a_revoked_key_or_a_disabled_tenant_ends_its_streams(api: Api) -> None:
     with transaction(api.sessions) as session:
         films = add_tenant(session, "Films")
@@ -227,8 +273,10 @@ def test_listeners_beyond_the_limit_are_refused(api: Api, monkeypatch: pytest.Mo
     url = api.client.base_url
     with EventStream(url, "after=latest"), EventStream(url, "after=latest"):
         wait_until(lambda: len(hub_of(api)._listeners) == 2, "two listeners")
-        refused = api.client.get("/v1/events/stream")
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        for path in ("/v1/events/stream", "/v1/events?wait=30"):
+            refused = api.client.get(path)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert api.client.get("/v1/events").status_code == 200
         assert api.push()
     wait_until(lambda: not hub_of(api)._listeners, "their ends")
     assert not hub_of(api)._topics

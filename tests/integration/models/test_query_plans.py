@@ -16,8 +16,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import ArtifactKind, JobState, Prediction, PredictionState, queries, transitions
+from models import DEFAULT_TENANT, ArtifactKind, JobState, Prediction, PredictionState, queries, transitions
 from models.lifecycle import Reason
+from models.queries.events.feed import FeedFilter
 from models.queries.forecasting import Whose
 from models.queries.job_filter import JobFilter
 from models.queries.job_lists import JobSort, find_place, list_failed, list_ids, list_jobs
@@ -33,6 +34,7 @@ LARGE = frozenset({"job", "prediction", "event", "artifact"})
 FEW = 1_500  # rows that a hot statement may check: renders in flight, a page, a minute's submissions
 PAGE = 100
 BATCH = 4_500
+EVENTS = 100_000
 LEASE = timedelta(seconds=30)
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
 
@@ -443,6 +445,16 @@ HOT: dict[str, Ask] = {
     "next jobs of an action by code": next_jobs(states=(JobState.FAILED, JobState.CANCELLED), code="broken"),
     "jobs of a video model": jobs_like(video_model="lightricks/ltx-2-pro/text-to-video"),
 }
+HOT |= {
+    "new events": lambda farm: queries.feed.list_feed(farm.session, after=EVENTS - PAGE, until=EVENTS, limit=1_000),
+    "a tenant's first event": lambda farm: queries.feed.find_first_id(
+        farm.session, tenant_id=DEFAULT_TENANT, batch_id=None
+    ),
+    "a batch's first event": lambda farm: queries.feed.find_first_id(
+        farm.session, tenant_id=None, batch_id=farm.batches[0]
+    ),
+    "keys": lambda farm: queries.keys.list_usable(farm.session, [DEFAULT_TENANT]),
+}
 COUNTING: dict[str, Ask] = {
     "places of what has ended": lambda farm: queries.renders.list_ended_places(farm.session, farm.account),
     "the queue before a batch": lambda farm: queries.forecasting.list_waiting(
@@ -475,6 +487,10 @@ OF_A_BATCH: dict[str, Ask] = {
     "jobs with a failure code": jobs_of_batches(code="broken"),
     "failures": lambda farm: list_failed(farm.session, JobFilter(batch_id=farm.batches[4]), limit=100_000),
 }
+
+OF_A_BATCH["events"] = lambda farm: queries.feed.list_batch_feed(
+    farm.session, after=EVENTS - PAGE, until=EVENTS, limit=PAGE, chosen=FeedFilter(batch_id=farm.batches[4])
+)
 
 at_first_and_later = pytest.mark.parametrize("run", [1, SETTLED])
 
