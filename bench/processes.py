@@ -18,7 +18,7 @@ _KINDS = (
     ("worker", "-Q submit"),
     ("store worker", "-Q store"),
     ("API", "uvicorn"),
-    ("API", "api.serve"),
+    ("API", "stack.shared_api"),
     ("Flower", "flower"),
     (REDIS, "valkey-server"),
     (POSTGRES, "postgres"),

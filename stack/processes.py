@@ -38,7 +38,7 @@ def api_command(*, host: str, port: int) -> list[str]:
 
 def shared_api_command(descriptor: int) -> list[str]:
     """The HTTP API, as one of several processes that share a listening socket."""
-    return ["api.serve", str(descriptor), str(API_STOP_SECONDS)]
+    return ["stack.shared_api", str(descriptor), str(API_STOP_SECONDS)]
 
 
 def step_worker_command(settings: Settings, *, number: int = 1) -> list[str]:

@@ -199,7 +199,7 @@ def test_processes_of_the_api_share_a_port_and_one_may_die(tmp_path: Path) -> No
         rushes.wait_for(READY)
         running = Up(rushes, tmp_path)
         url = running.url_of("API")
-        running.find_process("api.serve").kill()
+        running.find_process("stack.shared_api").kill()
         rushes.wait_for(" ended (killed by SIGKILL)")
         for _ in range(20):
             assert requests.get(f"{url}/healthz", timeout=30).ok

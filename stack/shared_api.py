@@ -1,4 +1,4 @@
-"""Serve the API at a socket that is shared with other processes: `python -m api.serve FD SECONDS`.
+"""Serve the API at a socket that is shared with other processes: `python -m stack.shared_api FD SECONDS`.
 
 The system gives each new connection to one of them. uvicorn's own option for a socket takes it for a Unix socket.
 """
