@@ -59,10 +59,7 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
     download: DownloadOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Push a prompt file as one batch. A second push of the same jobs buys nothing.
-
-    All of the jobs are stored, or none. More than 5,000 jobs are sent in pieces: after an interruption, the same
-    command goes on with what is missing.
+    """Push a prompt file as one batch. The same push again buys nothing twice: it only adds jobs that are missing.
 
     Examples:
 

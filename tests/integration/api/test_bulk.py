@@ -14,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from api import spooling
+from api.bulk import spooling
 from api.idempotency import HEADER, REPLAYED
 from models import Scope
 from models.db.session import transaction
