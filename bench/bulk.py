@@ -19,7 +19,7 @@ SECONDS, MEGABYTES = 20, 250
 REST_SECONDS = 0.01
 
 
-class _Control:
+class _Bystander:
     """Requests a small page of jobs again and again, and reads the memory of the API's process."""
 
     def __init__(self, settings: Settings) -> None:
@@ -29,7 +29,7 @@ class _Control:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
-    def __enter__(self) -> "_Control":
+    def __enter__(self) -> "_Bystander":
         self._thread.start()
         return self
 
@@ -58,21 +58,21 @@ def measure_bulk(*, quick: bool, console: Console) -> list[Table]:
     with open_stack(workers=0) as stack:
         for name, body, encoding in (("plain", plain, "identity"), ("gzip", gzip.compress(plain), "gzip")):
             console.print(f"{lines:,} lines, {name}, {len(body) / 1e6:.1f} MB ...")
-            seconds, control = _add(stack.settings, name, body, encoding)
-            waits = sorted(control.waits)
+            seconds, bystander = _add(stack.settings, name, body, encoding)
+            waits = sorted(bystander.waits)
             pauses = f"{waits[len(waits) // 2] * 1e3:.0f}", f"{waits[-1] * 1e3:.0f}"
-            rows.append((name, f"{seconds:.1f}", f"{SECONDS}", f"{control.megabytes:.0f}", f"{MEGABYTES}", *pauses))
+            rows.append((name, f"{seconds:.1f}", f"{SECONDS}", f"{bystander.megabytes:.0f}", f"{MEGABYTES}", *pauses))
     header = ("body", "seconds", "promised", "peak MB of the API", "promised", "other requests: p50 ms", "longest ms")
     return [Table(f"{BULK}: {lines:,} lines of JSON; the promises are for {LINES:,}", header, tuple(rows))]
 
 
-def _add(settings: Settings, name: str, body: bytes, encoding: str) -> tuple[float, _Control]:
+def _add(settings: Settings, name: str, body: bytes, encoding: str) -> tuple[float, _Bystander]:
     headers = find_headers(settings)
     requests.post(f"{settings.url}/v1/batches", json={"name": name}, headers=headers, timeout=30).raise_for_status()
     headers |= {"Content-Type": "application/x-ndjson", "Content-Encoding": encoding, "Idempotency-Key": name}
-    with _Control(settings) as control:
+    with _Bystander(settings) as bystander:
         began = time.perf_counter()
         url = f"{settings.url}/v1/batches/{name}/jobs"
         requests.post(url, data=body, headers=headers, timeout=300).raise_for_status()
         seconds = time.perf_counter() - began
-    return seconds, control
+    return seconds, bystander

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api import bulk_examples as bulk
 from api import examples
 from api.access import CallerDep
+from api.bulk import examples as bulk
+from api.bulk.spooling import MEDIA_TYPES, LinesBody
 from api.deps import BatchBody, BatchId, JobsBody, PruneBody, RuntimeDep
 from api.idempotency import Made, OnceDep
 from api.openapi import BODY_ERRORS, answers, shows, takes, takes_lines
@@ -15,7 +16,6 @@ from api.schemas.events import EventPage, EventsAsked, EventSeen
 from api.schemas.orders import BatchOrder, JobsToPrice
 from api.schemas.pruning import PruneAsked, PruneResult
 from api.schemas.values import TimeLeftEstimate
-from api.spooling import MEDIA_TYPES, LinesBody
 from api.validation import read_lines
 from models.db.session import Sessions
 from models.transitions.jobs import NewBatch

@@ -59,7 +59,7 @@ def submit(  # noqa: PLR0913 - typer wants a parameter per option
     download: DownloadOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Push a prompt file as one batch. A second push of the same jobs buys nothing, and continues one that was cut off.
+    """Push a prompt file as one batch. The same push again buys nothing twice: it only adds jobs that are missing.
 
     Examples:
 

@@ -68,6 +68,16 @@ def use_uploads(session: Session, names: Iterable[str], *, tenant_id: UUID) -> l
     return find_all(session, _USE, KeptUpload, names=list(names), tenant_id=tenant_id)
 
 
+class UploadUse(NamedTuple):
+    """An upload that a new job uses. `place` is the job's among the new ones, from 0; problems begin with `field`."""
+
+    place: int
+    field: str
+    video_model: str
+    parameter: str
+    sha256: str
+
+
 class UploadTicket(NamedTuple):
     """The right to send a file to the provider. Without `content`, another submission is sending it."""
 

@@ -48,7 +48,7 @@ def add_jobs(sessions: Sessions, batch_id: UUID, lines: CheckedLines, *, max_job
         if held.job_count + len(lines.numbers) > max_jobs:
             message = f"batch {held.name!r} has {held.job_count:,} jobs, and takes at most {max_jobs:,} in total"
             raise InvalidInput([Problem("lines", f"{message} (RUSHES_MAX_BATCH_JOBS)")])
-        require_uploads(session, lines.upload_uses, tenant_id=held.tenant_id)
+        require_uploads(session, lines.uses, tenant_id=held.tenant_id)
         own = [stem.lower() for stem in lines.stems if stem]
         taken = queries.jobs.list_taken_stems(session, held.id, own)
         stems = [None if stem and stem.lower() in taken else stem for stem in lines.stems]

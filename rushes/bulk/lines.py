@@ -15,13 +15,13 @@ from decimal import Decimal
 from itertools import count
 from typing import IO
 
-from models.transitions.batches.filling import NULL, JobUse
+from models.transitions.batches.filling import NULL
 from models.transitions.jobs import NewJob
+from models.transitions.uploads import UploadUse
 from rushes.catalog import PROMPT_LIMIT, URL_LIMIT, is_data_url
 from rushes.errors import InvalidInput, Problem, Refused
 from rushes.jobs.own_values import CLIENT_REF_LIMIT, METADATA_BYTES
 from rushes.jobs.pushing import PROBLEM_LIMIT, JobOrder, Warned, check_order, choose_stems
-from rushes.jobs.uploads import UploadUse
 
 LINE_BYTES = 2 * (12 * (PROMPT_LIMIT + CLIENT_REF_LIMIT) + URL_LIMIT + METADATA_BYTES)
 """Twice the longest job: JSON may write one character with twelve bytes."""
@@ -46,15 +46,14 @@ class CheckedLines:
     stems: list[str | None] = field(default_factory=list)  # names of the jobs' files, each once
     cost: Decimal = Decimal(0)
     warnings: Counter[str] = field(default_factory=Counter)
-    uses: list[JobUse] = field(default_factory=list)
-    upload_uses: list[UploadUse] = field(default_factory=list)
+    uses: list[UploadUse] = field(default_factory=list)
 
     def add(self, number: int, job: NewJob, warnings: Iterable[str]) -> None:
         """Add the job of a line."""
         self.rows.write(_write_row(job))
         for parameter, sha256 in job.uploads.items():
-            self.uses.append(JobUse(len(self.numbers), parameter, sha256))
-            self.upload_uses.append(UploadUse(f"{name_line(number)}.", job.video_model, parameter, sha256))
+            place, name = len(self.numbers), f"{name_line(number)}."
+            self.uses.append(UploadUse(place, name, job.video_model, parameter, sha256))
         self.numbers.append(number)
         self.references.append(job.client_ref)
         self.cost += job.price

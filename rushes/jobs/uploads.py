@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from models import transitions
 from models.db.session import Sessions, transaction
 from models.transitions.jobs import NewJob
-from models.transitions.uploads import KeptUpload, NewUpload
+from models.transitions.uploads import KeptUpload, NewUpload, UploadUse
 from rushes.artifacts.media import find_media_type
 from rushes.catalog import REFERENCE, MediaKind, VideoModel, get_video_model, is_data_url
 from rushes.errors import InvalidInput, NotFound, Problem
@@ -95,20 +95,11 @@ def keep_files(
     """Store the files of new jobs, and keep all uploads that the jobs use. Raises `InvalidInput` for unknown ones."""
     transitions.uploads.keep_uploads(session, files.values(), tenant_id=tenant_id)
     uses = [
-        UploadUse(prefix.format(index=index), job.video_model, name, sha256)
+        UploadUse(index, prefix.format(index=index), job.video_model, name, sha256)
         for index, job in enumerate(jobs)
         for name, sha256 in job.uploads.items()
     ]
     require_uploads(session, uses, tenant_id=tenant_id)
-
-
-class UploadUse(NamedTuple):
-    """An upload that a new job uses. `prefix` is the beginning of its field's name in problems."""
-
-    prefix: str
-    video_model: str
-    parameter: str
-    sha256: str
 
 
 def require_uploads(session: Session, uses: Sequence[UploadUse], *, tenant_id: UUID) -> None:
@@ -118,7 +109,7 @@ def require_uploads(session: Session, uses: Sequence[UploadUse], *, tenant_id: U
     names = {use.sha256 for use in uses}
     found = {each.sha256: each for each in transitions.uploads.use_uploads(session, names, tenant_id=tenant_id)}
     problems = []
-    for prefix, video_model, name, sha256 in uses:
+    for _, field, video_model, name, sha256 in uses:
         parameter = get_video_model(video_model).parameter(name)
         kept, accepts = found.get(sha256), parameter.accepts if parameter else None
         message = "is not stored: send the file to POST /v1/uploads first"
@@ -126,6 +117,6 @@ def require_uploads(session: Session, uses: Sequence[UploadUse], *, tenant_id: U
             fits = kept.content_type.startswith(accepts or "")
             message = "" if fits else describe_kind(kept.content_type, accepts)
         if message:
-            problems.append(Problem(f"{prefix}input.{name}", message))
+            problems.append(Problem(f"{field}input.{name}", message))
     if problems:
         raise InvalidInput(problems[:100])

@@ -19,6 +19,7 @@ from models.tables.base import new_id
 from models.tables.batch import Batch
 from models.transitions.history import BY, append_event, change, log
 from models.transitions.jobs import COPY_USES, NewBatch
+from models.transitions.uploads import UploadUse
 
 
 def open_batch(session: Session, new_batch: NewBatch) -> Batch | None:
@@ -53,14 +54,6 @@ def hold_batch(session: Session, batch_id: UUID) -> HeldBatch | None:
     return find_one(session, _HOLD, HeldBatch, batch_id=batch_id)
 
 
-class JobUse(NamedTuple):
-    """An upload that a new job uses, by the job's place among the new jobs, from 0."""
-
-    place: int
-    parameter: str
-    sha256: str
-
-
 _COPY = """
     COPY job (id, tenant_id, batch_id, number, file_stem, video_model, input, price, priority, max_attempts, client_ref,
         client_metadata) FROM STDIN
@@ -74,7 +67,7 @@ _PUSHED_JOBS = statement(f"""
 
 
 def add_jobs(
-    session: Session, held: HeldBatch, rows: Iterable[bytes], *, stems: Sequence[str | None], uses: Iterable[JobUse]
+    session: Session, held: HeldBatch, rows: Iterable[bytes], *, stems: Sequence[str | None], uses: Iterable[UploadUse]
 ) -> int:
     """Add jobs to a held batch, numbered from its last job on. Returns how many jobs it has then.
 

@@ -14,12 +14,13 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from api import spooling
+from api.bulk import spooling
 from api.idempotency import HEADER, REPLAYED
 from models import Scope
 from models.db.session import transaction
 from rushes.bulk import lines as bulk_lines
 from rushes.bulk.lines import LINE_BYTES
+from rushes_client import Rushes
 from sandbox.servers import EmbeddedPostgres
 from tests.support import rows
 from tests.support.access import KEY, add_key, add_tenant, bearing
@@ -444,6 +445,17 @@ def test_uploads_are_those_of_the_batches_tenant(api: Api) -> None:
         "/v1/batches/theirs/jobs", content=json.dumps(job).encode(), headers={**NDJSON, **bearing(key)}
     )
     assert "is not stored" in fields_of(refused)["lines.1.input.image"]
+
+
+def test_the_python_client_pushes_any_number_of_jobs_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rushes_client.client.PIECE", 20)
+    defaults = {"model": "ltx-2-fast", "input": {"duration": 8}}
+    for _ in range(2):
+        with Rushes(str(api.client.base_url), key=KEY) as rushes:
+            jobs = ({"input": {"prompt": f"shot {number}"}} for number in range(45))
+            batch = rushes.push_many(jobs, name="pilot", defaults=defaults)
+        assert (batch.jobs, batch.states["queued"]) == (45, 45)
+    assert [job["input"]["prompt"] for job in list_jobs(api)] == [f"shot {number}" for number in range(45)]
 
 
 def test_another_tenants_batch_does_not_exist(api: Api) -> None:

@@ -16,7 +16,7 @@ from tests.support.rows import open_session
 
 Run = Callable[..., tuple[int, str, str]]
 CONTENT = b"a video"
-RULES = 14
+RULES = 16
 
 
 @pytest.fixture

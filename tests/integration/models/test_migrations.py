@@ -259,6 +259,28 @@ def test_a_store_step_moves_from_the_job_to_its_prediction_and_back(empty_url: s
         assert session.execute(text(f"SELECT {columns} FROM job")).one() == (3, 2, True, "store_crashed")  # noqa: S608
 
 
+def test_batches_of_before_are_sealed_and_ended_with_their_jobs(empty_url: str) -> None:
+    command.upgrade(config_for(empty_url), "0023")
+    batches = {"done": ["succeeded", "failed"], "none": ["cancelled", "cancelled"], "open": ["succeeded", "queued"]}
+    with open_session(empty_url) as session:
+        for name, states in batches.items():
+            batch = rows.insert(session, "batch", name=name, job_count=2, created_at=-rows.DAY)
+            for number, state in enumerate(states, start=1):
+                rows.add_job(session, state, batch_id=batch, number=number)
+        rows.insert(session, "batch", name="gone", job_count=2, created_at=-rows.DAY, deleted_at=rows.NOW)
+        session.commit()
+    command.upgrade(config_for(empty_url), "head")
+    facts = "name, sealed_at = created_at, ended_at IS NOT NULL, cancelled_at IS NOT NULL"
+    with open_session(empty_url) as session:
+        found = session.execute(text(f"SELECT {facts} FROM batch ORDER BY name")).all()  # noqa: S608 - our own words
+    assert [tuple(each) for each in found] == [
+        ("done", True, True, False),
+        ("gone", True, True, False),
+        ("none", True, True, True),
+        ("open", True, False, False),
+    ]
+
+
 def add_events(session: Session, *kinds: str) -> None:
     """One event of each kind, about the first duplicate purchase."""
     for kind in kinds:

@@ -121,6 +121,20 @@ def test_an_action_advances_while_redis_is_away(runtime: Runtime, dispatcher: Di
     assert ask(runtime, "SELECT state, changed FROM action") == [("done", 1)]
 
 
+def test_the_end_of_a_batch_is_recorded_while_redis_is_away(runtime: Runtime, dispatcher: Dispatcher) -> None:
+    with transaction(runtime.sessions) as session:
+        batch = rows.insert(session, "batch", name="pilot", job_count=1)
+        rows.add_job(session, "succeeded", batch_id=batch, number=1)
+    dispatcher._publisher = Publisher(Celery(broker="redis://127.0.0.1:1/0"))
+    dispatcher._rounds.began_at = float("-inf")
+    with pytest.raises(BrokerAway):
+        dispatcher._turn()
+    assert ask(runtime, "SELECT ended_at IS NOT NULL FROM batch") == [(True,)]
+    assert ask(runtime, "SELECT kind, batch_id FROM event WHERE kind LIKE 'batch.%'") == [("batch.ended", batch)]
+    with transaction(runtime.sessions) as session:
+        assert not queries.dispatching.find_chores(session).unended_batches
+
+
 CHORES: dict[str, tuple[str, dict[str, Any]]] = {
     "overdue_submits": ("submitting", {"posted_at": -rows.MINUTE, "due_at": -rows.SECOND}),
     "crashed_stores": ("completed", {"due_at": -rows.SECOND, "begun_at": -rows.MINUTE}),

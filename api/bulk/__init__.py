@@ -1,0 +1,1 @@
+"""Jobs as lines of JSON: how their bodies are read, and examples."""
