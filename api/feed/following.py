@@ -42,7 +42,7 @@ async def begin(
 
 async def _find_end(hub: Hub) -> int:
     for _ in range(_SETTLE_TRIES):
-        if (end := await hub.find_end()) or await hub.ask(queries.feed.find_last_id) == 0:
+        if (end := await hub.find_end()) or hub.horizon.is_empty:
             return end
         await asyncio.sleep(_SETTLE_SECONDS)
     raise Unavailable("a transaction that is still open holds back the event feed")

@@ -20,10 +20,12 @@ log = structlog.get_logger(__name__)
 class Horizon:
     """Finds the end of the feed, for all threads of a process.
 
-    It marks the end of the history, and waits until every transaction that was open then has ended.
+    It marks the end of the history, and waits until every transaction that was open then has ended. `is_empty` says
+    that there is no event. Else an end of 0 is not known yet: a transaction has been open since this process began.
     """
 
     sessions: Sessions
+    is_empty: bool = False
     _settled: int = 0
     _mark: Mark | None = None
     _marked_at: float = 0.0
@@ -34,6 +36,7 @@ class Horizon:
         """Return the id up to which events may be read. Returns at once, also while a transaction holds it back."""
         with self._lock, one_statement(self.sessions) as session:
             last_id = queries.feed.find_last_id(session)
+            self.is_empty = last_id == 0
             if last_id < self._settled:  # the database was put back to an earlier state
                 self._settled, self._mark = 0, None
             if self._mark is None and last_id > self._settled:

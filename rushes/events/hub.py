@@ -177,7 +177,7 @@ class Hub:
         return await self._read_in_turn(find_now)
 
     async def find_end(self) -> int:
-        """Return the end of the feed; 0 if an open transaction has hidden it since this process began."""
+        """Return the end of the feed; 0 if it is not known, or if there is no event."""
         return await self._read_in_turn(self.horizon.advance)
 
     async def _read_in_turn(self, read: Callable[[], Answer]) -> Answer:
@@ -251,7 +251,7 @@ class Hub:
         if self._is_stale and self.position > before:
             for listener in self._listeners:
                 listener.miss()
-        self._is_stale = self.position == 0  # the end is not known yet
+        self._is_stale = turn.end == 0 and not self.horizon.is_empty  # the end is not known yet
         if is_put_back or turn.refused_keys:
             for listener in self._listeners:
                 if is_put_back or listener.key_id in turn.refused_keys:

@@ -70,6 +70,17 @@ def test_a_stream_begins_at_once_and_sends_items_as_they_happen(api: Api) -> Non
         assert item == listed
 
 
+def test_the_first_event_of_all_comes_by_the_queue(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object, **__: object) -> FeedPage:
+        raise AssertionError("thousands of listeners would each read the database")
+
+    monkeypatch.setattr(hub, "read_feed", read)
+    with EventStream(api.client.base_url, "after=latest") as stream:
+        wait_until(lambda: stream.read().comment == "beat", "the hub at work")  # type: ignore[union-attr]
+        job_id = api.push()["id"]
+        assert stream.read_items(1)[0]["job_id"] == job_id
+
+
 def test_a_quiet_stream_beats_and_moves_its_id(api: Api) -> None:
     with EventStream(api.client.base_url, "after=0&kinds=job.failed") as stream:
         for _ in range(3):
