@@ -89,6 +89,7 @@ class Farm(Victim):
                 for number, name in enumerate(WORKERS, start=1)
             },
             "store": processes.store_worker_command(settings),
+            "deliver": processes.deliver_worker_command(settings),
         }
         super().__init__(
             {name: processes.run_as_module(words) for name, words in commands.items()},

@@ -19,6 +19,7 @@ from models.transitions import (
     uploads,
 )
 from models.transitions.access import answered, audit_log, keys
+from models.transitions.callbacks import attempts, deliveries, endpoints
 from models.transitions.reconciling import pauses, purchases, runs
 from models.transitions.storing import claims, output_host, steps, unverified
 from models.transitions.watching import finished_renders, lists, renders, retention
@@ -28,8 +29,11 @@ __all__ = [
     "actions",
     "admission",
     "answered",
+    "attempts",
     "audit_log",
     "claims",
+    "deliveries",
+    "endpoints",
     "finished_renders",
     "jobs",
     "keys",
