@@ -37,7 +37,7 @@ Answering = Callable[[Call], Reply | int]
 
 
 class Receiver:
-    """Serves on a free loopback port while it is entered. `calls` are all that came, `taken` those answered with 2xx."""
+    """Serves on a free loopback port while it is entered. `calls` came; `taken` are those answered with 2xx."""
 
     def __init__(self, answering: Answering = lambda _: 200) -> None:
         self.answering = answering

@@ -54,7 +54,6 @@ def upgrade() -> None:
         sa.Column("last_id", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("reader", name=op.f("pk_feed_position")),
     )
-    op.execute("INSERT INTO feed_position (reader, last_id) VALUES ('callbacks', 0)")
 
 
 def _create_deliveries() -> None:

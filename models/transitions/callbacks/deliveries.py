@@ -21,8 +21,8 @@ SLOW_SECONDS = 2
 """An endpoint that takes longer for an answer counts as failing until it comes."""
 
 _POSITION = statement("""
-    SELECT last_id, (SELECT min(after) FROM endpoint WHERE disabled_at IS NULL) AS wanted_after
-    FROM feed_position WHERE reader = 'callbacks'
+    SELECT coalesce((SELECT last_id FROM feed_position WHERE reader = 'callbacks'), 0) AS last_id,
+        (SELECT min(after) FROM endpoint WHERE disabled_at IS NULL) AS wanted_after
 """)
 
 
@@ -36,14 +36,16 @@ class FeedPlace(NamedTuple):
 def find_position(session: Session) -> FeedPlace:
     """How far deliveries were created. It is moved by `create_deliveries`, which fails if somebody else did."""
     place = find_one(session, _POSITION, FeedPlace)
-    assert place is not None  # noqa: S101 - the migration has made the row
+    assert place is not None  # noqa: S101 - a SELECT without FROM has a row
     return place
 
 
 _NEW_WEBHOOK_ID = "'msg_' || replace(CAST(gen_random_uuid() AS text), '-', '')"
 _CREATE = statement(f"""
     WITH moved AS (  -- another leader that has moved it creates the deliveries
-        UPDATE feed_position SET last_id = :until WHERE reader = 'callbacks' AND last_id = :last_id RETURNING 1
+        INSERT INTO feed_position AS place (reader, last_id) VALUES ('callbacks', :until)
+        ON CONFLICT (reader) DO UPDATE SET last_id = :until WHERE place.last_id = :last_id
+        RETURNING 1
     ), found AS (
         SELECT recent.id, recent.kind, recent.job_id, coalesce(job.tenant_id, batch.tenant_id,
             CASE WHEN kind LIKE 'endpoint.%' THEN CAST(detail->>'tenant_id' AS uuid) END) AS tenant_id
