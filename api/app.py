@@ -30,6 +30,7 @@ from api.routes import (
     unconfirmed,
     uploads,
 )
+from api.routes.callbacks import deliveries, endpoints
 from rushes.access.callers import KeyRing
 from rushes.logs import configure_logging
 from rushes.runtime import Runtime
@@ -59,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)  # added last, so outermost
     install_error_handlers(app)
     ours = (jobs, failures, files, batches, actions, uploads, unconfirmed, account, catalog, access, hooks, health)
-    for module in ours:
+    for module in (*ours, endpoints, deliveries):
         app.include_router(module.router)
     app.include_router(docs_router)
     describe_api(app, base=settings.api_base)

@@ -34,6 +34,7 @@ TAGS = [
     {"name": "batches", "description": "Jobs pushed together: one name, one progress bar, all stored or none."},
     {"name": "actions", "description": "One change to many jobs: retry, cancel, pause, priority."},
     {"name": "uploads", "description": "Images and videos as inputs of jobs."},
+    {"name": "callbacks", "description": "What Rushes tells your server by itself: endpoints and deliveries."},
     {"name": "account", "description": "The provider's account: limits, health, money."},
     {
         "name": "unconfirmed",

@@ -91,6 +91,10 @@ class ApiClient(contextlib.AbstractContextManager["ApiClient"]):
         """
         return self._ask("POST", path, body=body, seconds=seconds, headers={"Idempotency-Key": once or make_once()})
 
+    def delete(self, *path: str) -> Json:
+        """DELETE in the same way. Raises the same errors as `post`."""
+        return self._ask("DELETE", path)
+
     def upload(self, content: bytes, *, content_type: str) -> Json:
         """POST a file. Raises the same errors as `post`. Repeating it changes nothing."""
         return self._ask(

@@ -11,7 +11,7 @@ from rushes.access.audit_log import record
 from rushes.access.callers import Caller
 from rushes.callbacks.endpoints import require_endpoint
 from rushes.callbacks.schedule import GIVE_UP
-from rushes.errors import Conflict, NotFound
+from rushes.errors import Conflict, InvalidInput, NotFound, Problem
 from rushes.jobs.choosing import find_job_id
 from rushes.jobs.views import Page, cut_page
 from rushes.settings import Settings
@@ -34,10 +34,17 @@ def list_deliveries(
     with transaction(sessions) as session:
         if endpoint_id is not None:
             require_endpoint(session, endpoint_id, caller)
-        job_id = find_job_id(session, job, caller) if job is not None else None
+        job_id = _find_job(session, job, caller) if job is not None else None
         chosen = DeliveryFilter(caller.reach, endpoint_id, job_id, state.value if state else None)
         found = queries.deliveries.list_deliveries(session, chosen, limit=limit + 1, before=before)
     return cut_page(found, limit=limit, key=lambda delivery: delivery.id)
+
+
+def _find_job(session: Session, words: str, caller: Caller) -> UUID:
+    try:
+        return find_job_id(session, words, caller)
+    except InvalidInput as error:
+        raise InvalidInput([Problem("job", each.message) for each in error.problems]) from None
 
 
 def get_delivery(sessions: Sessions, webhook_id: str, *, caller: Caller) -> Delivery:

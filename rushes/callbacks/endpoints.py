@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -33,7 +33,6 @@ class EndpointView:
     row: Endpoint
     tenant: str
     secret: str | None = field(default=None, repr=False)
-    old_secret_until: datetime | None = None
 
 
 def create_endpoint(
@@ -99,7 +98,7 @@ def rotate_endpoint(sessions: Sessions, endpoint_id: UUID, *, overlap: timedelta
         with recorded(session, caller, "endpoint.rotate", row, "old_secret_until"):
             transitions.endpoints.rotate_secret(session, endpoint_id, secret=secret, overlap=overlap)
         session.refresh(row)
-        return EndpointView(row, _view(session, row).tenant, secret, row.old_secret_until)
+        return EndpointView(row, _view(session, row).tenant, secret)
 
 
 def switch_endpoint(sessions: Sessions, endpoint_id: UUID, *, is_enabled: bool, caller: Caller) -> EndpointView:
@@ -115,12 +114,13 @@ def switch_endpoint(sessions: Sessions, endpoint_id: UUID, *, is_enabled: bool, 
         return _view(session, row)
 
 
-def delete_endpoint(sessions: Sessions, endpoint_id: UUID, *, caller: Caller) -> None:
+def delete_endpoint(sessions: Sessions, endpoint_id: UUID, *, caller: Caller) -> EndpointView:
     """Delete an endpoint and its deliveries. Raises `NotFound`."""
     with transaction(sessions) as session:
         row = require_endpoint(session, endpoint_id, caller)
         with recorded(session, caller, "endpoint.delete", row, "deleted_at"):
             transitions.endpoints.delete_endpoint(session, endpoint_id)
+        return _view(session, row)
 
 
 def test_endpoint(sessions: Sessions, settings: Settings, endpoint_id: UUID, *, caller: Caller) -> Delivery:
