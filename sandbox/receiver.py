@@ -11,7 +11,7 @@ NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ReceivedCall:
     """A callback as it came. `at` is the monotonic time, `headers` have names in lower case."""
 
     at: float
@@ -24,7 +24,7 @@ class Call:
         return self.headers.get("webhook-id", "")
 
 
-class Reply(NamedTuple):
+class ReceiverReply(NamedTuple):
     """How to answer. `hang` seconds pass first; a status of 0 closes the connection without an answer."""
 
     status: int
@@ -33,7 +33,7 @@ class Reply(NamedTuple):
     hang: float = 0.0
 
 
-Answering = Callable[[Call], Reply | int]
+Answering = Callable[[ReceivedCall], ReceiverReply | int]
 
 
 class Receiver:
@@ -41,8 +41,8 @@ class Receiver:
 
     def __init__(self, answering: Answering = lambda _: 200) -> None:
         self.answering = answering
-        self.calls: list[Call] = []
-        self.taken: list[Call] = []
+        self.calls: list[ReceivedCall] = []
+        self.taken: list[ReceivedCall] = []
         self._stopping = threading.Event()
         receiver = self
 
@@ -71,10 +71,10 @@ class Receiver:
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        call = Call(time.monotonic(), headers, body, handler.path)
+        call = ReceivedCall(time.monotonic(), headers, body, handler.path)
         self.calls.append(call)
         reply = self.answering(call)
-        reply = reply if isinstance(reply, Reply) else Reply(reply)
+        reply = reply if isinstance(reply, ReceiverReply) else ReceiverReply(reply)
         if reply.hang:
             self._stopping.wait(reply.hang)
         if not reply.status:

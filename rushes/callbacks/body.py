@@ -8,47 +8,48 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from models.queries.callbacks.wanted_events import EventSubject
 from models.transitions.callbacks.attempts import Attempt
 from rushes.callbacks.kinds import find_state
 
 _MESSAGE_LIMIT = 500
 
 
-def write_body(attempt: Attempt, *, base: str | None) -> bytes:
+def write_body(attempt: Attempt, subject: EventSubject, *, base: str | None) -> bytes:
     """Return the body as minified JSON. `base` is the address of the API; without it, links are paths."""
     content = {
         "type": attempt.kind,
-        "timestamp": _show_time(attempt.event_at or attempt.created_at),
-        "data": _describe(attempt, (base or "").rstrip("/")),
+        "timestamp": _show_time(subject.event_at or attempt.created_at),
+        "data": _describe(attempt, subject, (base or "").rstrip("/")),
     }
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _describe(attempt: Attempt, base: str) -> dict[str, Any]:
+def _describe(attempt: Attempt, subject: EventSubject, base: str) -> dict[str, Any]:
     about: dict[str, Any] = {"endpoint_id": str(attempt.endpoint_id), "event_id": attempt.event_id}
     if attempt.kind.startswith("endpoint."):
-        detail = attempt.detail or {}
+        detail = subject.detail or {}
         return about | {name: detail[name] for name in ("endpoint_id", "reason") if name in detail}
-    about |= {"batch_id": _show_id(attempt.batch_id), "batch": attempt.batch}
+    about |= {"batch_id": _show_id(subject.batch_id), "batch": subject.batch}
     if attempt.job_id is None:
-        return about | {"links": {"batch": f"{base}/v1/batches/{attempt.batch_id}"} if attempt.batch_id else {}}
-    state = find_state(attempt.kind) or attempt.state
+        return about | {"links": {"batch": f"{base}/v1/batches/{subject.batch_id}"} if subject.batch_id else {}}
+    state = find_state(attempt.kind) or subject.state
     return about | {
         "job_id": str(attempt.job_id),
-        "number": attempt.number,
+        "number": subject.number,
         "state": state,
-        "client_ref": attempt.client_ref,
-        "metadata": attempt.client_metadata,
-        "error": _describe_error(attempt) if state == "failed" else None,
-        "cost": {"held": f"{attempt.held:.4f}", "spent": f"{attempt.spent:.4f}"},
+        "client_ref": subject.client_ref,
+        "metadata": subject.client_metadata,
+        "error": _describe_error(subject) if state == "failed" else None,
+        "cost": {"held": f"{subject.held:.4f}", "spent": f"{subject.spent:.4f}"},
         "links": _link_job(base, attempt.job_id, has_video=state == "succeeded"),
     }
 
 
-def _describe_error(attempt: Attempt) -> dict[str, str] | None:
-    if attempt.error_code is None:
+def _describe_error(subject: EventSubject) -> dict[str, str] | None:
+    if subject.error_code is None:
         return None
-    return {"code": attempt.error_code, "message": (attempt.error_message or "")[:_MESSAGE_LIMIT]}
+    return {"code": subject.error_code, "message": (subject.error_message or "")[:_MESSAGE_LIMIT]}
 
 
 def _link_job(base: str, job_id: UUID, *, has_video: bool) -> dict[str, str]:

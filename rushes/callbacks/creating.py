@@ -17,12 +17,11 @@ def create_deliveries(runtime: Runtime, horizon: Horizon) -> bool:
     until = horizon.advance()
     for _ in range(MOST_STATEMENTS):
         with one_statement(runtime.sessions) as session:
-            place = transitions.deliveries.find_position(session)
+            place = queries.wanted_events.find_position(session)
             after = max(place.last_id, place.wanted_after or 0)
             if place.wanted_after is None or after >= until:
                 return False
             end = queries.feed.find_scan_end(session, after=after, until=until, most=EVENTS_AT_ONCE)
-            transitions.deliveries.create_deliveries(
-                session, last_id=place.last_id, after=after, until=end, give_up=give_up
-            )
+            wanted = queries.wanted_events.list_wanted(session, after=after, until=end)
+            transitions.deliveries.create_deliveries(session, wanted, last_id=place.last_id, until=end, give_up=give_up)
     return True

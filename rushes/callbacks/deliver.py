@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from models import transitions
+from models import queries, transitions
 from models.db.session import one_statement
 from models.transitions.callbacks.attempts import Attempt, Outcome, Waits
 from models.transitions.callbacks.deliveries import BROKEN_AFTER
@@ -46,9 +46,10 @@ def deliver(runtime: Runtime, delivery_id: int, claim: int) -> str:
     """
     with one_statement(runtime.sessions) as session:
         attempt = transitions.attempts.begin_attempt(session, delivery_id, claim, lease=LEASE)
-    if attempt is None:
-        return "not sent: another step has it, or its endpoint is disabled"
-    outcome, retry_after = _post(runtime, attempt)
+        if attempt is None:
+            return "not sent: another step has it, or its endpoint is disabled"
+        subject = queries.wanted_events.describe_subject(session, event_id=attempt.event_id, job_id=attempt.job_id)
+    outcome, retry_after = _post(runtime, attempt, write_body(attempt, subject, base=runtime.settings.api_base))
     if outcome.status is not None and 200 <= outcome.status < 300:
         with one_statement(runtime.sessions) as session:
             transitions.attempts.record_success(session, attempt, outcome)
@@ -56,9 +57,8 @@ def deliver(runtime: Runtime, delivery_id: int, claim: int) -> str:
     return _fail(runtime, attempt, outcome, retry_after)
 
 
-def _post(runtime: Runtime, attempt: Attempt) -> tuple[Outcome, timedelta | None]:
+def _post(runtime: Runtime, attempt: Attempt, body: bytes) -> tuple[Outcome, timedelta | None]:
     settings = runtime.settings
-    body = write_body(attempt, base=settings.api_base)
     secrets = [each for each in (attempt.secret, attempt.old_secret) if each is not None]
     headers = sign_headers(attempt.webhook_id, body, at=int(time.time()), secrets=secrets)
     headers |= {"Content-Type": "application/json", "User-Agent": "rushes-callbacks"}

@@ -181,18 +181,21 @@ class Dispatcher:
             stored = self._store.store(found.account, room=storable)
             is_left |= 0 < storable <= stored
         if checks:
-            chosen = self._watch_scheduler.choose_checks(
-                found.account,
-                count=room.get("watch", 0),
-                term=self._term,
-                learns=self._watch_scheduler.must_learn(found),
-                jobs_wait=found.due.jobs and not found.room.is_held and not found.room.free,
-            )
-            self._publisher.publish(chosen)
+            self._publish_checks(found, count=room.get("watch", 0))
         if callbacks:
             self._callbacks.send(room, self._pools)
         self._turn_at = time.monotonic() + self._find_rest(found, is_left=is_left)
         return self._find_seconds_until_due()
+
+    def _publish_checks(self, found: Survey, *, count: int) -> None:
+        chosen = self._watch_scheduler.choose_checks(
+            found.account,
+            count=count,
+            term=self._term,
+            learns=self._watch_scheduler.must_learn(found),
+            jobs_wait=found.due.jobs and not found.room.is_held and not found.room.free,
+        )
+        self._publisher.publish(chosen)
 
     def _check_between_turns(self) -> float:
         """Publish the checks that have become due, from memory alone. Returns the seconds until something is due."""

@@ -1,14 +1,12 @@
 """One attempt at a delivery: begun under its claim, and ended by what the receiver answered."""
 
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, find_one, statement
-from models.money import HELD, SPENT
 from models.tables.callbacks.endpoint import DisabledReason
 from models.transitions.callbacks.endpoints import DISABLED_EVENT
 
@@ -20,56 +18,31 @@ SUSPECT = timedelta(minutes=1)
 
 
 class Attempt(NamedTuple):
-    """A delivery to send, its endpoint, and what its event is about, which may be removed by now."""
+    """A delivery to send, and its endpoint."""
 
     id: int
     claim: int
     webhook_id: str
     kind: str
+    event_id: int | None
+    job_id: UUID | None
     attempts: int  # with this one
     created_at: datetime
+    endpoint_id: UUID
     url: str
     secret: str
     old_secret: str | None  # null: it does not sign any more
     failures: int  # of the endpoint, in a row
-    endpoint_id: UUID
-    event_id: int | None
-    event_at: datetime | None
-    detail: dict[str, Any] | None
-    job_id: UUID | None
-    state: str | None  # of the job
-    error_code: str | None
-    error_message: str | None
-    number: int | None
-    client_ref: str | None
-    client_metadata: dict[str, Any] | None
-    batch_id: UUID | None
-    batch: str | None
-    held: Decimal
-    spent: Decimal
 
 
-# `now()` in every SET: a worker that was frozen must not extend a lease that it has lost.
-_BEGIN = statement(f"""
-    WITH begun AS (
-        UPDATE delivery SET attempts = attempts + 1, due_at = now() + :lease, attempted_at = now()
-        FROM endpoint
-        WHERE delivery.id = :delivery_id AND claim = :claim AND claimed_at IS NOT NULL AND due_at > now()
-          AND endpoint.id = endpoint_id AND disabled_at IS NULL
-        RETURNING delivery.*, url, secret, CASE WHEN old_secret_until > now() THEN old_secret END AS old_secret,
-            failures
-    )
-    SELECT begun.id, claim, webhook_id, begun.kind, attempts, begun.created_at, url, secret, old_secret, failures,
-        endpoint_id, begun.event_id, event.at AS event_at, detail, begun.job_id, job.state, error_code, error_message,
-        number, client_ref, client_metadata, batch.id AS batch_id, batch.name AS batch, held, spent
-    FROM begun
-    LEFT JOIN event ON event.id = begun.event_id
-    LEFT JOIN job ON job.id = begun.job_id
-    LEFT JOIN batch ON batch.id = coalesce(job.batch_id, event.batch_id)
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
-            coalesce(sum(price) FILTER (WHERE {SPENT}), 0) AS spent
-        FROM prediction WHERE prediction.job_id = begun.job_id) AS cost
+# `due_at`: a worker that was frozen must not extend a lease that it has lost.
+_BEGIN = statement("""
+    UPDATE delivery SET attempts = attempts + 1, due_at = now() + :lease, attempted_at = now()
+    FROM endpoint
+    WHERE delivery.id = :delivery_id AND claim = :claim AND claimed_at IS NOT NULL AND due_at > now()
+      AND endpoint.id = endpoint_id AND disabled_at IS NULL
+    RETURNING delivery.id, claim, webhook_id, kind, event_id, job_id, attempts, delivery.created_at, endpoint_id, url,
+        secret, CASE WHEN old_secret_until > now() THEN old_secret END AS old_secret, failures
 """)
 
 

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.db.rows import changed_a_row, find_all, find_one, statement
+from models.db.rows import changed_a_row, find_all, statement
+from models.queries.callbacks.wanted_events import WantedEvent
 from models.tables.callbacks.delivery import Delivery
 
 BROKEN_AFTER = 5
@@ -20,59 +21,37 @@ AT_ONCE = 4
 SLOW_SECONDS = 2
 """An endpoint that takes longer for an answer counts as failing until it comes."""
 
-_POSITION = statement("""
-    SELECT coalesce((SELECT last_id FROM feed_position WHERE reader = 'callbacks'), 0) AS last_id,
-        (SELECT min(after) FROM endpoint WHERE disabled_at IS NULL) AS wanted_after
-""")
-
-
-class FeedPlace(NamedTuple):
-    """How far deliveries were created, and the event after which the first endpoint wants some; None: none does."""
-
-    last_id: int
-    wanted_after: int | None
-
-
-def find_position(session: Session) -> FeedPlace:
-    """How far deliveries were created. It is moved by `create_deliveries`, which fails if somebody else did."""
-    place = find_one(session, _POSITION, FeedPlace)
-    assert place is not None  # noqa: S101 - a SELECT without FROM has a row
-    return place
-
-
 _NEW_WEBHOOK_ID = "'msg_' || replace(CAST(gen_random_uuid() AS text), '-', '')"
 _CREATE = statement(f"""
     WITH moved AS (  -- another leader that has moved it creates the deliveries
         INSERT INTO feed_position AS place (reader, last_id) VALUES ('callbacks', :until)
         ON CONFLICT (reader) DO UPDATE SET last_id = :until WHERE place.last_id = :last_id
         RETURNING 1
-    ), found AS (
-        SELECT recent.id, recent.kind, recent.job_id, coalesce(job.tenant_id, batch.tenant_id,
-            CASE WHEN kind LIKE 'endpoint.%' THEN CAST(detail->>'tenant_id' AS uuid) END) AS tenant_id
-        FROM (SELECT * FROM event WHERE id > :after AND id <= :until AND kind LIKE ANY('{{job.%,batch.%,endpoint.%}}')
-            ORDER BY id OFFSET 0) AS recent
-        LEFT JOIN job ON job.id = recent.job_id
-        LEFT JOIN batch ON batch.id = recent.batch_id
     )
     INSERT INTO delivery (webhook_id, endpoint_id, event_id, job_id, kind, give_up_at)
-    SELECT {_NEW_WEBHOOK_ID}, endpoint.id, found.id, job_id, kind, now() + :give_up
-    FROM moved CROSS JOIN found JOIN endpoint USING (tenant_id)
-    WHERE endpoint.disabled_at IS NULL AND endpoint.after < found.id AND EXISTS (
-        SELECT FROM jsonb_array_elements_text(kinds) AS wanted (kinds)
-        WHERE wanted.kinds = kind OR right(wanted.kinds, 1) = '*' AND starts_with(kind, left(wanted.kinds, -1)))
-    ORDER BY found.id
+    SELECT {_NEW_WEBHOOK_ID}, endpoint_id, event_id, job_id, kind, now() + :give_up
+    FROM moved CROSS JOIN unnest(CAST(:endpoint_ids AS uuid[]), CAST(:event_ids AS bigint[]), CAST(:job_ids AS uuid[]),
+        CAST(:kinds AS text[])) WITH ORDINALITY AS wanted (endpoint_id, event_id, job_id, kind, place)
+    ORDER BY place
     RETURNING 1
 """)
 
 
-def create_deliveries(session: Session, *, last_id: int, after: int, until: int, give_up: timedelta) -> int:
-    """Create the deliveries of the events after `after` up to `until`, and move the position there from `last_id`.
+def create_deliveries(
+    session: Session, wanted: Sequence[WantedEvent], *, last_id: int, until: int, give_up: timedelta
+) -> int:
+    """Create these deliveries, all of the events up to `until`, and move the position there from `last_id`.
 
     Both are one statement, so each delivery is created once. Nothing happens if the position is another one by now.
     Returns how many.
     """
-    values = {"last_id": last_id, "after": after, "until": until, "give_up": give_up}
-    return len(session.execute(_CREATE, values).all())
+    columns = {
+        "endpoint_ids": [each.endpoint_id for each in wanted],
+        "event_ids": [each.event_id for each in wanted],
+        "job_ids": [each.job_id for each in wanted],
+        "kinds": [each.kind for each in wanted],
+    }
+    return len(session.execute(_CREATE, {"last_id": last_id, "until": until, "give_up": give_up, **columns}).all())
 
 
 _INSERT_TEST = statement(f"""

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from models import Delivery, Endpoint, transitions
 from models.db.session import transaction
+from models.queries.callbacks.wanted_events import WantedEvent
 from models.transitions.callbacks.deliveries import AT_ONCE, BROKEN_AFTER
 from rushes.callbacks.creating import create_deliveries
 from rushes.callbacks.endpoints import delete_endpoint, switch_endpoint
@@ -122,9 +123,10 @@ def test_a_second_leader_with_an_old_position_creates_nothing(runtime: Runtime) 
     add_events(runtime, "job.failed")
     create_all(runtime)
     (first,) = list_deliveries(runtime.sessions)
+    wanted = WantedEvent(first.endpoint_id, first.event_id or 0, first.job_id, first.kind)
     with transaction(runtime.sessions) as session:
         again = transitions.deliveries.create_deliveries(
-            session, last_id=0, after=0, until=first.event_id or 0, give_up=rows.DAY
+            session, [wanted], last_id=0, until=first.event_id or 0, give_up=rows.DAY
         )
     assert (again, len(list_deliveries(runtime.sessions))) == (0, 1)
 
@@ -209,7 +211,7 @@ def test_a_disabled_endpoint_keeps_what_is_pending_and_gets_no_more(runtime: Run
     assert claim_kinds(runtime) == ["job.failed", "job.cancelled"]
 
 
-def test_what_was_not_published_is_given_back(runtime: Runtime) -> None:
+def test_a_delivery_that_was_not_published_is_given_back(runtime: Runtime) -> None:
     add_endpoint(runtime, URL)
     add_events(runtime, "job.failed")
     create_all(runtime)

@@ -12,7 +12,7 @@ from models import Delivery, DisabledReason, Event, transitions
 from models.db.session import transaction
 from rushes.callbacks.endpoints import rotate_endpoint
 from rushes.runtime import Runtime
-from sandbox.receiver import Call, Receiver, Reply
+from sandbox.receiver import ReceivedCall, Receiver, ReceiverReply
 from tests.support import rows
 from tests.support.access import EVERYONE
 from tests.support.callbacks import (
@@ -28,7 +28,7 @@ from tests.support.callbacks import (
 )
 
 
-def verify(secret: str, call: Call) -> dict[str, object]:
+def verify(secret: str, call: ReceivedCall) -> dict[str, object]:
     """What the public package makes of a callback. Raises if a signature is wrong."""
     verified: dict[str, object] = Webhook(secret).verify(call.body, dict(call.headers))
     return verified
@@ -72,7 +72,7 @@ def test_a_callback_is_signed_and_says_what_its_event_says(runtime: Runtime) -> 
 
 @pytest.mark.parametrize("status", [301, 302, 400, 404, 500])
 def test_an_answer_that_is_no_success_is_tried_again(runtime: Runtime, status: int) -> None:
-    with Receiver(lambda _: Reply(status, b"no", {"Location": "/other"})) as receiver:
+    with Receiver(lambda _: ReceiverReply(status, b"no", {"Location": "/other"})) as receiver:
         add_endpoint(runtime, receiver.url)
         add_events(runtime, "job.failed")
         create_all(runtime)
@@ -195,7 +195,7 @@ def test_the_last_attempt_is_made_after_three_days_and_the_next_goes_on(runtime:
 
 @pytest.mark.parametrize("wish", ["120", "Fri, 31 Dec 2100 23:59:59 GMT"])
 def test_retry_after_holds_the_whole_endpoint_for_an_hour_at_most(runtime: Runtime, wish: str) -> None:
-    with Receiver(lambda _: Reply(429, headers={"Retry-After": wish})) as receiver:
+    with Receiver(lambda _: ReceiverReply(429, headers={"Retry-After": wish})) as receiver:
         endpoint = add_endpoint(runtime, receiver.url).row
         add_events(runtime, "job.failed")
         create_all(runtime)
@@ -253,7 +253,7 @@ def test_a_worker_that_dies_after_the_post_sends_it_again(runtime: Runtime, monk
 
 
 def test_a_late_outcome_changes_nothing(runtime: Runtime) -> None:
-    def lose_the_claim(_: Call) -> int:
+    def lose_the_claim(_: ReceivedCall) -> int:
         make_due(runtime)
         claim(runtime.sessions)
         return 500
@@ -291,7 +291,7 @@ def test_the_largest_body_stays_below_20_kilobytes(runtime: Runtime) -> None:
 
 
 def test_an_answer_is_kept_to_its_first_kilobyte(runtime: Runtime) -> None:
-    with Receiver(lambda _: Reply(200, b"\0\xff" + b"x" * 5_000)) as receiver:
+    with Receiver(lambda _: ReceiverReply(200, b"\0\xff" + b"x" * 5_000)) as receiver:
         add_endpoint(runtime, receiver.url)
         add_events(runtime, "job.failed")
         create_all(runtime)
