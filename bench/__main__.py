@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from bench.actions import ACTIONS, measure_actions
+from bench.callbacks import CALLBACKS, measure_callbacks
 from bench.contestants import PLAYERS
 from bench.history import HISTORY, measure_history
 from bench.loads import CONTESTANTS, LOADS, PUSHING, SETS, SINGLE_POLLS, Load, Overflow, list_names, quicken
@@ -37,6 +38,7 @@ def _list_choices() -> str:
     others += f"\n\n{PROMPT_FILE}: seconds and memory to price and push 100,000 lines; runs alone"
     others += f"\n\n{ACTIONS}: seconds to retry, cancel, pause or reprioritise 100,000 jobs; runs alone"
     others += f"\n\n{PUSH}: single jobs over {CONNECTIONS} connections, alone and while 100,000 jobs load; runs alone"
+    others += f"\n\n{CALLBACKS}: 10,000 callbacks to a receiver that fails and hangs, next to a good one; runs alone"
     return f"LOADS\n\n{loads}\n\n{others}\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
 
 
@@ -65,6 +67,7 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
         PROMPT_FILE: measure_prompt_file,
         ACTIONS: measure_actions,
         PUSH: measure_single_pushes,
+        CALLBACKS: measure_callbacks,
     }
     if loads and len(loads) == 1 and (run_alone := alone.get(loads[0])):
         for table in run_alone(quick=quick, console=TALK):

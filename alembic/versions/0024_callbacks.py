@@ -30,12 +30,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("held_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column(
-            "suspect_until",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now() + interval '1 minute'"),
-            nullable=False,
-        ),
+        sa.Column("suspect_until", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_endpoint")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_endpoint_tenant_id")),
         sa.CheckConstraint(

@@ -124,8 +124,10 @@ ELSEWHERE = {
     "RUSHES_DATABASE_DIRECT_URL",  # compose has no pooler
     "RUSHES_DATA_DIR",  # of `rushes up`, and so is the next
     "RUSHES_ARTIFACTS_URL",
-    "RUSHES_SUBMIT_THREADS",  # here, `--concurrency` of the worker, and so is the next
+    "RUSHES_SUBMIT_THREADS",  # here, `--concurrency` of the worker, and so are the next
     "RUSHES_WATCH_THREADS",
+    "RUSHES_DELIVER_THREADS",
+    "RUSHES_CALLBACK_TIME_SCALE",  # of tests
     "RUSHES_FLOWER_USER",
     "RUSHES_FLOWER_PASSWORD",
     "RUSHES_FLOWER_URL_PREFIX",

@@ -45,6 +45,4 @@ class Endpoint(Base):
     failures: Mapped[int] = mapped_column(server_default=text("0"))  # in a row
     failing_since: Mapped[datetime | None]  # the first of them
     held_until: Mapped[datetime | None]  # nothing is sent before
-    suspect_until: Mapped[datetime] = mapped_column(  # until then it shares its threads with others that fail
-        server_default=text("now() + interval '1 minute'")
-    )
+    suspect_until: Mapped[datetime | None]  # until then it shares threads with others that fail; null: not tried yet

@@ -74,8 +74,9 @@ _SUCCEED = statement(f"""
     ), freed AS (
         UPDATE delivery SET due_at = now() FROM ended WHERE {_NEXT} AND delivery.due_at > now()
     ), recovered AS (
-        UPDATE endpoint SET failures = 0, failing_since = NULL, held_until = NULL
-        FROM ended WHERE endpoint.id = endpoint_id AND failures > 0
+        UPDATE endpoint
+        SET failures = 0, failing_since = NULL, held_until = NULL, suspect_until = coalesce(suspect_until, now())
+        FROM ended WHERE endpoint.id = endpoint_id AND (failures > 0 OR suspect_until IS NULL)
     )
     SELECT 1 FROM ended
 """)

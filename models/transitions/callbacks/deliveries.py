@@ -15,7 +15,7 @@ from models.queries.callbacks.wanted_events import WantedEvent
 from models.tables.callbacks.delivery import Delivery
 
 BROKEN_AFTER = 5
-"""After this many failures in a row, an endpoint gets one attempt at a time."""
+"""After this many failures in a row, an endpoint gets one attempt at a time, as before its first success."""
 AT_ONCE = 4
 """An endpoint gets this many attempts at once."""
 SLOW_SECONDS = 2
@@ -77,9 +77,9 @@ _IN_FLIGHT = """SELECT endpoint_id, count(*) AS running,
             bool_or(claimed_at < now() - CAST(:slow AS interval)) AS is_slow
         FROM delivery WHERE claimed_at IS NOT NULL AND due_at > now() GROUP BY endpoint_id"""
 _ROOM = f"""SELECT endpoint.id AS endpoint_id, failures, coalesce(running, 0) AS running,
-            failures > 0 OR suspect_until > now() OR coalesce(is_slow, false) AS is_suspect,
-            CASE WHEN held_until > now() THEN 0 WHEN failures >= {BROKEN_AFTER} THEN 1 ELSE {AT_ONCE} END
-                - coalesce(running, 0) AS room
+            coalesce(failures > 0 OR suspect_until > now() OR is_slow, false) AS is_suspect,
+            CASE WHEN held_until > now() THEN 0 WHEN failures >= {BROKEN_AFTER} OR suspect_until IS NULL THEN 1
+                ELSE {AT_ONCE} END - coalesce(running, 0) AS room
         FROM endpoint LEFT JOIN in_flight ON in_flight.endpoint_id = endpoint.id
         WHERE disabled_at IS NULL"""
 """SQL: what each enabled endpoint may get now, and whether it shares its threads with others that fail."""

@@ -75,7 +75,7 @@ def disable_endpoint(session: Session, endpoint_id: UUID) -> bool:
 _ENABLE = statement("""
     UPDATE endpoint
     SET disabled_at = NULL, disabled_reason = NULL, after = :last_id, failures = 0, failing_since = NULL,
-        held_until = NULL, suspect_until = now() + interval '1 minute'
+        held_until = NULL, suspect_until = NULL
     WHERE id = :endpoint_id AND disabled_at IS NOT NULL AND deleted_at IS NULL
     RETURNING 1
 """)

@@ -52,10 +52,15 @@ def count_claims(runtime: Runtime, *, threads: int = THREADS) -> Counter[UUID]:
         return Counter(session.scalars(select(Delivery.endpoint_id).where(Delivery.claimed_at.is_not(None))))
 
 
-def trust(runtime: Runtime, *endpoints: UUID) -> None:
-    """Let these endpoints not be suspected any more."""
+def suspect(runtime: Runtime, *endpoints: UUID, until: timedelta = rows.MINUTE) -> None:
+    """Let these endpoints be suspected until then."""
     with transaction(runtime.sessions) as session:
-        rows.change(session, "endpoint", Endpoint.id.in_(endpoints), suspect_until=-rows.SECOND)
+        rows.change(session, "endpoint", Endpoint.id.in_(endpoints), suspect_until=until)
+
+
+def trust(runtime: Runtime, *endpoints: UUID) -> None:
+    """Let these endpoints have had a success, and no failure for a while."""
+    suspect(runtime, *endpoints, until=-rows.SECOND)
 
 
 def test_an_endpoint_gets_the_kinds_of_its_tenant_from_its_creation_on(runtime: Runtime) -> None:
@@ -145,14 +150,15 @@ def test_deliveries_of_a_job_wait_for_the_earlier_ones(runtime: Runtime) -> None
 
 
 def test_an_endpoint_gets_a_few_at_once_and_a_broken_one_a_single_one(runtime: Runtime) -> None:
-    good, broken = add_endpoint(runtime, URL).row.id, add_endpoint(runtime, URL).row.id
+    good, broken, new = (add_endpoint(runtime, URL).row.id for _ in range(3))
+    trust(runtime, good, broken)
     for _ in range(10):
         add_events(runtime, "job.failed")
     create_all(runtime)
     with transaction(runtime.sessions) as session:
         rows.change(session, "endpoint", broken, failures=BROKEN_AFTER, failing_since=-rows.MINUTE)
-    assert count_claims(runtime) == {good: AT_ONCE, broken: 1}
-    assert count_claims(runtime) == {good: AT_ONCE, broken: 1}
+    assert count_claims(runtime) == {good: AT_ONCE, broken: 1, new: 1}
+    assert count_claims(runtime) == {good: AT_ONCE, broken: 1, new: 1}
 
 
 def test_a_held_endpoint_gets_nothing_until_then(runtime: Runtime) -> None:
@@ -172,6 +178,7 @@ def test_endpoints_that_fail_leave_half_of_the_threads_to_others(runtime: Runtim
     for _ in range(AT_ONCE):
         add_events(runtime, "job.failed")
     create_all(runtime)
+    suspect(runtime, *endpoints)
     suspects = count_claims(runtime)
     assert suspects.total() == THREADS / 2
     assert max(suspects.values()) == 1
