@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -48,7 +47,6 @@ def create_endpoint(
         row = transitions.endpoints.insert_endpoint(session, new, most=MOST_ENDPOINTS)
         if row is None:
             raise Conflict(f"tenant {caller.tenant!r} has {MOST_ENDPOINTS} endpoints, the most that it can have")
-        record(session, caller, "endpoint.create", row.id, after={"host": urlsplit(url).hostname, "kinds": chosen})
     return EndpointView(row, caller.tenant, new.secret)
 
 

@@ -137,7 +137,7 @@ def test_a_second_leader_with_an_old_position_creates_nothing(runtime: Runtime) 
 
 
 def test_deliveries_of_a_job_wait_for_the_earlier_ones(runtime: Runtime) -> None:
-    add_endpoint(runtime, URL, "job.*")
+    trust(runtime, add_endpoint(runtime, URL, "job.*").row.id)
     add_events(runtime, "job.queued", "job.storing", "job.succeeded")
     add_events(runtime, "job.pushed")
     create_all(runtime)
@@ -215,6 +215,7 @@ def test_a_disabled_endpoint_keeps_what_is_pending_and_gets_no_more(runtime: Run
     switch_endpoint(runtime.sessions, endpoint, is_enabled=True, caller=EVERYONE)
     add_events(runtime, "job.cancelled")
     create_all(runtime)
+    trust(runtime, endpoint)
     assert claim_kinds(runtime) == ["job.failed", "job.cancelled"]
 
 
