@@ -23,8 +23,8 @@ CALLBACKS = "callbacks"
 ENDPOINTS = 10
 JOBS, JOBS_QUICK = 250, 25
 KINDS = ("job.pushed", "job.reprioritized", "job.paused", "job.resumed")
-TIME_SCALE = 1 / 600
-"""The first retry comes after 8 ms, the fifth after 12 s, and a callback is given up after 7 minutes."""
+TIME_SCALE = 1 / 200
+"""The first retry comes after 25 ms, the fifth after 36 s, and a callback is given up after 22 minutes."""
 FAILS, HANGS = 0.5, 0.1
 HANG_SECONDS = 1.5
 """A tenth of the time after which Rushes ends an attempt. The connection is then closed without an answer."""
