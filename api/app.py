@@ -35,6 +35,7 @@ from api.routes import (
     unconfirmed,
     uploads,
 )
+from api.routes.callbacks import deliveries, endpoints
 from rushes.access.callers import KeyRing
 from rushes.events.hub import Hub
 from rushes.logs import configure_logging
@@ -79,6 +80,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         access,
         hooks,
         health,
+        endpoints,
+        deliveries,
     )
     for module in ours:
         app.include_router(module.router)

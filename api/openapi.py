@@ -35,6 +35,7 @@ TAGS = [
     {"name": "events", "description": "What happens to jobs and batches: read, wait, or stream."},
     {"name": "actions", "description": "One change to many jobs: retry, cancel, pause, priority."},
     {"name": "uploads", "description": "Images and videos as inputs of jobs."},
+    {"name": "callbacks", "description": "What Rushes tells your server by itself: endpoints and deliveries."},
     {"name": "account", "description": "The provider's account: limits, health, money."},
     {
         "name": "unconfirmed",

@@ -11,6 +11,7 @@ from rich.table import Table as RichTable
 
 from bench.actions import ACTIONS, measure_actions
 from bench.bulk import BULK, measure_bulk
+from bench.callbacks import CALLBACKS, measure_callbacks
 from bench.contestants import PLAYERS
 from bench.history import HISTORY, measure_history
 from bench.loads import CONTESTANTS, LOADS, PUSHING, SETS, SINGLE_POLLS, Load, Overflow, list_names, quicken
@@ -41,6 +42,7 @@ def _list_choices() -> str:
     others += f"\n\n{PUSH}: single jobs over {CONNECTIONS} connections, alone and while 100,000 jobs load; runs alone"
     others += f"\n\n{STREAMS}: {LISTENERS:,} listeners to the event feed, each on its own batch; runs alone"
     others += f"\n\n{BULK}: seconds, memory and pauses while 100,000 lines are added to an open batch; runs alone"
+    others += f"\n\n{CALLBACKS}: 10,000 callbacks to a receiver that fails and hangs, next to a good one; runs alone"
     return f"LOADS\n\n{loads}\n\n{others}\n\n{sets}\n\nCONTESTANTS\n\n{contestants}"
 
 
@@ -71,6 +73,7 @@ def main(  # noqa: PLR0913, PLR0917 - typer wants a parameter per option
         PUSH: measure_single_pushes,
         STREAMS: measure_streams,
         BULK: measure_bulk,
+        CALLBACKS: measure_callbacks,
     }
     if loads and len(loads) == 1 and (run_alone := alone.get(loads[0])):
         for table in run_alone(quick=quick, console=TALK):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.faults import BACKUP, PROCESS_FAULTS, RESTORE
+from chaos.faults import BACKUP, DELIVER_FAULTS, PROCESS_FAULTS, RESTORE
 from chaos.plan import Fault, Plan, Push, Restore
 from chaos.servers import Servers
 from chaos.victim import Member, Victim
@@ -152,7 +152,7 @@ class Assault:
     def _break(self, fault: Fault) -> None:
         if fault.rule is not None:
             self._switch_on(fault, fault.rule)
-        elif fault.kind in PROCESS_FAULTS:
+        elif fault.kind in PROCESS_FAULTS | DELIVER_FAULTS:
             self._strike_process(fault)
         elif fault.kind in self._servers.kinds:
             self.faults[fault.kind] += 1

@@ -31,6 +31,8 @@ would hold all of them."""
 RENDER_SECONDS = 1.5
 SUBMIT_SECONDS = 3.0
 MARGIN_SECONDS = 3.0
+CALLBACK_TIME_SCALE = 1 / 60
+"""The waits of callbacks after failures, compared with the usual ones."""
 WORKERS = ("main1", "main2")
 BATCHES = "chaos"
 
@@ -68,6 +70,8 @@ def make_settings(plan: Plan, simulator: Simulator, *, urls: Mapping[str, str], 
         poll_shortest_seconds=0.2,
         submit_timeout_seconds=SUBMIT_SECONDS,
         freeze_allowance_seconds=5.0,
+        url_allow=processes.LOOPBACK,
+        callback_time_scale=CALLBACK_TIME_SCALE,
         list_lag_seconds=plan.list_lag + MARGIN_SECONDS,
     )
 
@@ -90,6 +94,7 @@ class Farm(Victim):
                 for number, name in enumerate(WORKERS, start=1)
             },
             "store": processes.store_worker_command(settings),
+            "deliver": processes.deliver_worker_command(settings),
         }
         super().__init__(
             {name: processes.run_as_module(words) for name, words in commands.items()},

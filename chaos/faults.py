@@ -36,8 +36,13 @@ SERVER_FAULTS: Spans = {
 PUSH_FAULTS = ("kill_api", "kill_main", "postgres_kill", "postgres_restart", "postgres_backends")
 """What may cut off a push and its answer, without long waits."""
 
+CALLBACK_FAULTS = (*PUSH_FAULTS, "kill_leader", "kill_deliver")
+"""What may cut off a push, or a callback and its answer. Only one scenario kills the worker for callbacks."""
+
 BACKUP, RESTORE = "postgres_backup", "postgres_restore"
 """A copy of the stopped database, and its restore over a later state. Never drawn; one scenario applies them."""
+
+DELIVER_FAULTS: Spans = {"kill_deliver": (0, 0)}
 
 OWN_FAULTS: Spans = PROCESS_FAULTS | CONNECTION_FAULTS | FLUSH_FAULTS | SERVER_FAULTS
 

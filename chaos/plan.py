@@ -36,6 +36,7 @@ class Scenario:
     always_lags: bool = False  # the list lags by up to 20 s in short runs as well
     restores: bool = False  # the database is put back to an earlier state, once
     pushes_singly: bool = False  # each job is pushed by itself, while only `faults.PUSH_FAULTS` occur
+    calls_back: bool = False  # a receiver gets every event, while only `faults.CALLBACK_FAULTS` occur
     breaks_outputs: bool = False  # the output host fails in each way in turn, nothing else does; every job must succeed
 
 
@@ -69,6 +70,13 @@ SCENARIOS = {
             {},
             breaks_processes=True,
             pushes_singly=True,
+        ),
+        Scenario(
+            "callbacks",
+            "the API, the workers and Postgres die during pushes of batches and callbacks; every callback must arrive",
+            {},
+            breaks_processes=True,
+            calls_back=True,
         ),
         Scenario(
             "outputs",
@@ -125,6 +133,7 @@ class Plan:
     list_lag: float  # the longest, in seconds
     restore: Restore | None = None
     pushes_singly: bool = False
+    calls_back: bool = False
     hastens: bool = True  # once all faults are over, the waits after failures are cut short
 
     @property
@@ -139,7 +148,7 @@ def draw_plan(
     jobs: int,
     scenario: Scenario,
     minutes: float | None = None,
-    kinds: Iterable[str] = faults.OWN_FAULTS,
+    kinds: Iterable[str] = (*faults.OWN_FAULTS, *faults.DELIVER_FAULTS),
 ) -> Plan:
     """A plan for this number of jobs, about as long as they render unless `minutes` is given.
 
@@ -155,8 +164,7 @@ def draw_plan(
     # A restore loses, by design, every job pushed after the copy; so all jobs are pushed before it.
     moments = _draw_moments(luck, jobs, seconds=0 if scenario.restores else seconds)
     pushes = _draw_pushes(luck, jobs, moments=moments, kills=scenario.breaks_processes)
-    own = faults.PUSH_FAULTS if scenario.pushes_singly else tuple(faults.OWN_FAULTS)
-    drawn = _draw_own(luck, seconds, own, is_long=is_long) if scenario.breaks_processes else []
+    drawn = _draw_own(luck, seconds, _list_own(scenario), is_long=is_long) if scenario.breaks_processes else []
     if scenario.breaks_provider:
         drawn += _draw_providers(luck, seconds, is_long=is_long)
     if has_outage:
@@ -170,7 +178,15 @@ def draw_plan(
     if scenario.restores and faults.RESTORE in possible:
         # The copy holds some of the purchases, lacks many, and some are made after the restore.
         restore = Restore(luck.uniform(0.05, 0.3), luck.uniform(0.3, 0.9))
-    return Plan(seed, seconds, pushes, chosen, always, lag, restore, pushes_singly=scenario.pushes_singly)
+    how = {"pushes_singly": scenario.pushes_singly, "calls_back": scenario.calls_back}
+    return Plan(seed, seconds, pushes, chosen, always, lag, restore, **how)
+
+
+def _list_own(scenario: Scenario) -> tuple[str, ...]:
+    """The faults of our own side that the scenario draws from."""
+    if scenario.calls_back:
+        return faults.CALLBACK_FAULTS
+    return faults.PUSH_FAULTS if scenario.pushes_singly else tuple(faults.OWN_FAULTS)
 
 
 def _draw_outputs_plan(luck: random.Random, seed: int, *, jobs: int, minutes: float | None) -> Plan:
@@ -218,7 +234,8 @@ def _make_prompts(number: int, size: int) -> tuple[str, ...]:
 def _draw_own(luck: random.Random, seconds: float, kinds: Iterable[str], *, is_long: bool) -> list[Fault]:
     """A fault every few seconds; no long freeze at the end, since it would only be a wait."""
     dealt = _deal(luck, [*kinds], seconds, every=OWN_EVERY if is_long else SHORT_OWN_EVERY)
-    drawn = [Fault(at, kind, luck.uniform(*faults.OWN_FAULTS[kind])) for at, kind in dealt]
+    spans = faults.OWN_FAULTS | faults.DELIVER_FAULTS
+    drawn = [Fault(at, kind, luck.uniform(*spans[kind])) for at, kind in dealt]
     return [each for each in drawn if each.seconds < 20 or each.at + 10 < seconds]
 
 

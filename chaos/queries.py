@@ -18,6 +18,8 @@ _HASTEN = statement("""
     WHERE state = 'completed' AND begun_at IS NULL AND error_code IS NOT NULL AND due_at > now() + interval '15 seconds'
 """)
 
+_JOB_EVENTS = statement("SELECT id FROM event WHERE kind LIKE 'job.%'")
+
 
 def count_states(session: Session) -> dict[str, int]:
     """Jobs by state."""
@@ -27,6 +29,11 @@ def count_states(session: Session) -> dict[str, int]:
 def count_videos(session: Session) -> dict[str, int]:
     """The number of jobs with a video, by prompt."""
     return _count(session, _VIDEOS)
+
+
+def list_job_events(session: Session) -> set[int]:
+    """The ids of all events of jobs."""
+    return set(session.scalars(_JOB_EVENTS))
 
 
 def find_last_leader(session: Session) -> str | None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from chaos.assault import Assault, Watch
+from chaos.callbacks import CallbackCheck
 from chaos.farm import Farm, make_settings, open_simulator
-from chaos.faults import PROCESS_FAULTS
+from chaos.faults import DELIVER_FAULTS, PROCESS_FAULTS
 from chaos.plan import SCENARIOS, Plan, draw_plan
 from chaos.queries import count_videos
 from chaos.report import Purchases, Report, Trial, read_purchases, reckon
@@ -38,22 +39,27 @@ def open_embedded(folder: Path) -> Iterator[Servers]:
 def run_trial(trial: Trial, servers: Servers, *, folder: Path, watch: Watch) -> Report:
     """Run it in this folder and leave the logs there; no process of it is left afterwards."""
     scenario = SCENARIOS[trial.scenario]
-    kinds = {*PROCESS_FAULTS, *servers.kinds}
+    kinds = {*PROCESS_FAULTS, *DELIVER_FAULTS, *servers.kinds}
     plan = draw_plan(trial.seed, jobs=trial.jobs, scenario=scenario, minutes=trial.minutes, kinds=kinds)
     report = Report(trial, logs=str(folder))
     began = time.monotonic()
     migrate(servers.urls["postgres"])
-    with open_simulator(plan) as simulator:
+    with open_simulator(plan) as simulator, CallbackCheck(seed=plan.seed) as callbacks:
         settings = make_settings(plan, simulator, urls=servers.urls, folder=folder)
         settings.data_dir.mkdir(parents=True)
         ensure_api_key(settings)
         with contextlib.closing(Farm(settings, folder=folder, pushes_singly=plan.pushes_singly)) as farm:
             farm.tend()
             _wait_for_api(settings)
+            if plan.calls_back:
+                callbacks.subscribe(settings)
             assault = Assault(plan, farm, simulator=simulator, servers=servers, watch=watch)
             assault.run()
             report.drain_seconds = assault.drain()
             report.faults, report.strikes = assault.faults, assault.strikes
+            if plan.calls_back:
+                callbacks.wait(farm)
+                report.findings += callbacks.list_findings(farm)
             _fill_in(report, plan, farm, read_purchases(simulator))
     report.seconds = time.monotonic() - began
     return report
@@ -78,7 +84,7 @@ def _fill_in(report: Report, plan: Plan, farm: Farm, purchases: Purchases) -> No
     """Fill the report from the current rows, files and provider's books."""
     with transaction(farm.sessions) as session:
         store = open_store(farm.settings.get_artifacts_url())
-        report.findings = [
+        report.findings += [
             *audit_rows(session),
             *compare_with_ledger(session, purchases.books, drained=True),
             *audit_files(session, store),

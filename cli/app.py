@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import account, action, batch_filling, job, key, prediction, tenant, unconfirmed
+from cli.commands import account, action, batch_filling, callback, endpoint, job, key, prediction, tenant, unconfirmed
 from cli.commands.audit import audit
 from cli.commands.audit_log import audit_log
 from cli.commands.catalog import catalog
@@ -49,6 +49,8 @@ app.command()(failures)
 app.add_typer(unconfirmed.app, name="unconfirmed")
 app.add_typer(prediction.app, name="prediction")
 app.add_typer(account.app, name="account")
+app.add_typer(endpoint.app, name="endpoint")
+app.add_typer(callback.app, name="callback")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(key.app, name="key")
 app.command()(catalog)

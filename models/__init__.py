@@ -7,6 +7,8 @@ from models.tables.action import Action, ActionItem, ActionKind, ActionState
 from models.tables.artifact import Artifact, ArtifactKind
 from models.tables.base import DEFAULT_TENANT, Base, new_id
 from models.tables.batch import Batch
+from models.tables.callbacks.delivery import Delivery, DeliveryState
+from models.tables.callbacks.endpoint import DisabledReason, Endpoint
 from models.tables.event import Event
 from models.tables.job import Job
 from models.tables.prediction import Prediction, UnknownPrediction
@@ -29,6 +31,10 @@ __all__ = [
     "Batch",
     "BatchState",
     "DailyTotal",
+    "Delivery",
+    "DeliveryState",
+    "DisabledReason",
+    "Endpoint",
     "Event",
     "FinishedRender",
     "IdempotentRequest",

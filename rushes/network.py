@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -46,6 +47,12 @@ class AllowedPlaces:
                     raise ValueError("must be host names, addresses or networks with commas between them") from None
                 names.add(place)
         return cls(frozenset(names), tuple(networks))
+
+    def names_host(self, host: str) -> bool:
+        """Return whether this host is named itself, or is an address that is allowed."""
+        with suppress(ValueError):
+            return any(ip_address(host) in network for network in self.networks)
+        return host.lower() in self.names
 
     def admit(self, host: str, address: str) -> bool:
         """Return whether a connection to this host may go to this address."""

@@ -165,6 +165,8 @@ class Settings(BaseSettings):
     submit_threads: int = Field(default=0, ge=0, le=200)
     watch_threads: int = Field(default=8, ge=1, le=200)
     store_threads: int = Field(default=0, ge=0, le=MOST_STORE_THREADS)
+    deliver_threads: int = Field(default=32, ge=2, le=200)
+    callback_time_scale: float = Field(default=1, gt=0, le=1)
     watchdog_seconds: float = Field(default=60, ge=0, le=timedelta(days=7).total_seconds())
 
     keep_days: int | None = Field(default=None, ge=8, le=36_500)

@@ -82,6 +82,10 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
         headers["Content-Type"] = "application/json"
         return self._ask("POST", path, seconds=seconds, headers=headers, data=content)
 
+    def delete(self, *path: str) -> Json:
+        """DELETE in the same way. Raises the same errors as `post`."""
+        return self._ask("DELETE", path)
+
     def send(self, *path: str, content: bytes, headers: Mapping[str, str], once: str | None = None) -> Json:
         """POST bytes with these headers, which hold their Content-Type."""
         named = {"Idempotency-Key": once or make_once(), **headers}

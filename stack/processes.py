@@ -14,6 +14,9 @@ LOOPBACK = "127.0.0.1"
 CELERY = ("celery", "-A", "workers.app")
 STEP_QUEUES = ("submit", "reconcile", "watch", "resume", "report")
 STORE_QUEUES = ("store",)
+DELIVER_QUEUES = ("deliver",)
+DELIVER_CONNECTIONS = 2
+"""A callback needs a connection only for two short statements."""
 OPEN_FILES = 10_240
 """One per connection; the API takes up to 10,000 streams. macOS accepts no higher limit."""
 API_STOP_SECONDS = 20
@@ -50,6 +53,11 @@ def step_worker_command(settings: Settings, *, number: int = 1) -> list[str]:
 def store_worker_command(settings: Settings) -> list[str]:
     """A worker for downloads. They may take long, so a separate worker runs them and they never delay a submission."""
     return _worker_command("store", queues=STORE_QUEUES, threads=settings.count_store_threads())
+
+
+def deliver_worker_command(settings: Settings) -> list[str]:
+    """A worker for callbacks. Receivers may hang, so a separate worker calls them and they delay nothing else."""
+    return _worker_command("deliver", queues=DELIVER_QUEUES, threads=settings.deliver_threads)
 
 
 def flower_command(*, port: int, address: str = LOOPBACK) -> list[str]:

@@ -194,6 +194,13 @@ class Stack:
 
     def _start_workers(self) -> None:
         environment = processes.process_environment(self.settings, os.environ, with_key=True)
+        few = self.settings.with_changes(database_connections=processes.DELIVER_CONNECTIONS)
+        self._start_process(
+            "worker-deliver",
+            processes.deliver_worker_command(self.settings),
+            environment=processes.process_environment(few, os.environ),
+            wave=Wave.WORKERS,
+        )
         commands = {"store": processes.store_worker_command(self.settings)}
         for number in range(1, self.options.workers + 1):
             commands[f"main{number}"] = processes.step_worker_command(self.settings, number=number)

@@ -14,7 +14,7 @@ from workers.celery_fixes.flower_login import require_login
 from workers.tasks import close_runtime
 
 EXCHANGE = Exchange("rushes", type="direct")
-QUEUES = ("submit", "reconcile", "watch", "resume", "store", "report")
+QUEUES = ("submit", "reconcile", "watch", "resume", "store", "report", "deliver")
 
 TRANSPORT_OPTIONS = {
     "ack_emulation": False,  # Redis keeps no copy of a received message: the row's lease is the redelivery

@@ -17,6 +17,7 @@ from celery.exceptions import Retry
 from celery.worker import state as worker_state
 
 from models.db.errors import DatabaseAway
+from rushes.callbacks.deliver import CallbackDelayed, CallbackGivenUp, deliver
 from rushes.errors import Unavailable
 from rushes.jobs.pruning import prune_by_settings
 from rushes.monitoring import reports
@@ -31,7 +32,7 @@ from rushes.submitting.upload import UploadDelayed, UploadRefused
 from rushes.watching.poll import CheckFailed, RenderFailed, check_prediction
 from rushes.watching.sweep import sweep_account
 
-REPEATED = (SubmitNotSent, UploadDelayed, CheckFailed, StoreDelayed, StoreStopped)
+REPEATED = (SubmitNotSent, UploadDelayed, CheckFailed, StoreDelayed, StoreStopped, CallbackDelayed)
 SUBMIT_OUTCOMES = (SubmitBackedOff, SubmitRefused, SubmitUnconfirmed, UploadRefused, DatabaseAway)
 STORE_OUTCOMES = (StoreFailed, DatabaseAway)
 CHECK_OUTCOMES = (RenderFailed, DatabaseAway)
@@ -121,6 +122,13 @@ def store(prediction_id: str, claim: int) -> str:
     """Copy one video, and then others that are due."""
     with _shown_as_retried():
         return store_outputs(get_runtime(), UUID(prediction_id), claim, must_stop=is_shutting_down)
+
+
+@shared_task(name="callback.deliver", throws=(CallbackGivenUp, DatabaseAway))
+def send_callback(delivery_id: int, claim: int) -> str:
+    """Send one event to one endpoint."""
+    with _shown_as_retried():
+        return deliver(get_runtime(), delivery_id, claim)
 
 
 @shared_task(name="queue.report", throws=(DatabaseAway,))

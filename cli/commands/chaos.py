@@ -20,7 +20,9 @@ MinutesOption = Annotated[
 ]
 ScenarioOption = Annotated[
     str,
-    typer.Option(help="Kinds of faults: everything, processes, provider, lost-answers, restore, outputs or pushes."),
+    typer.Option(
+        help="Kinds of faults: everything, processes, provider, lost-answers, restore, outputs, pushes or callbacks."
+    ),
 ]
 DatabaseOption = Annotated[
     str | None, typer.Option(metavar="URL", help="Your own Postgres server. A database is created there and dropped.")

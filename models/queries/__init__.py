@@ -15,6 +15,7 @@ from models.queries import (
 )
 from models.queries.access import audit_log, keys
 from models.queries.accounts import status, summary
+from models.queries.callbacks import deliveries, endpoints, wanted_events
 from models.queries.events import feed
 from models.queries.watching import render_times, renders, webhooks
 
@@ -22,7 +23,9 @@ __all__ = [
     "actions",
     "audit",
     "audit_log",
+    "deliveries",
     "dispatching",
+    "endpoints",
     "feed",
     "forecasting",
     "health",
@@ -37,5 +40,6 @@ __all__ = [
     "storing",
     "summary",
     "waiting",
+    "wanted_events",
     "webhooks",
 ]

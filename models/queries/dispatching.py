@@ -39,6 +39,7 @@ class DueWork(NamedTuple):
     submits: bool  # a submission has no message yet, or its message was lost
     stores: bool  # a store step has no message yet, or its worker crashed
     actions: bool  # a person's action on many jobs runs
+    callbacks: bool  # an endpoint may get some
     early_checks: bool  # a render got an early-check request a moment ago
     next_seconds: float | None  # until more is due; None: nothing waits for a time
 
@@ -92,6 +93,7 @@ _SURVEY = statement(f"""
         EXISTS (SELECT FROM prediction WHERE state = 'submitting' AND posted_at IS NULL AND due_at <= now()) AS submits,
         EXISTS (SELECT FROM prediction WHERE {TO_STORE} AND due_at <= now()) AS stores,
         EXISTS (SELECT FROM action WHERE state = 'running') AS actions,
+        EXISTS (SELECT FROM endpoint WHERE disabled_at IS NULL) AS callbacks,
         EXISTS (SELECT FROM prediction WHERE state = 'rendering' AND early_check_at > now() - interval '1 s')
             AS early_checks,
         {_NEXT} AS next_seconds

@@ -20,6 +20,7 @@ from models.transitions import (
 )
 from models.transitions.access import answered, audit_log, keys
 from models.transitions.batches import endings, filling
+from models.transitions.callbacks import attempts, deliveries, endpoints
 from models.transitions.reconciling import pauses, purchases, runs
 from models.transitions.storing import claims, output_host, steps, unverified
 from models.transitions.watching import finished_renders, lists, renders, retention
@@ -29,9 +30,12 @@ __all__ = [
     "actions",
     "admission",
     "answered",
+    "attempts",
     "audit_log",
     "claims",
+    "deliveries",
     "endings",
+    "endpoints",
     "filling",
     "finished_renders",
     "jobs",

@@ -8,11 +8,11 @@ from uuid import UUID
 from pydantic_core import to_jsonable_python
 from sqlalchemy.orm import Session
 
-from models import Account, ApiKey, AuditEntry, Job, Prediction, Tenant, transitions
+from models import Account, ApiKey, AuditEntry, Endpoint, Job, Prediction, Tenant, transitions
 from rushes.access.callers import Caller
 
 Facts = Mapping[str, Any]
-Row = TypeVar("Row", Account, ApiKey, Job, Prediction, Tenant)
+Row = TypeVar("Row", Account, ApiKey, Endpoint, Job, Prediction, Tenant)
 
 
 def record(

@@ -27,7 +27,11 @@ JOBS_AT_ONCE = 100
 FILES_AT_ONCE = COUNTED_AT_ONCE = 500
 BATCHES_AT_ONCE = 20
 UPLOADS_AT_ONCE = 20
-ANSWERS_AT_ONCE = 1_000
+ANSWERS_AT_ONCE = DELIVERIES_AT_ONCE = 1_000
+DELIVERIES_KEPT = timedelta(days=14)
+"""Ended callbacks are kept this long, unless rows are kept shorter."""
+GIVE_UP_GRACE = timedelta(hours=1)
+"""A callback that is due gets this long for its last attempt."""
 PAUSE_SECONDS = 0.01
 RUN_SECONDS = 5.0
 """The longest run. The next one continues."""
@@ -131,12 +135,13 @@ def prune(
             unused = transitions.uploads.remove_unused(session, count=UPLOADS_AT_ONCE)
         with transaction(runtime.sessions) as session:
             answers = transitions.answered.remove_old(session, count=ANSWERS_AT_ONCE)
+        deliveries = _remove_deliveries(runtime, keep)
         with transaction(runtime.sessions) as session:
             counted = transitions.pruning.count_ended(session, count=COUNTED_AT_ONCE)
         rows = RemovedRows(*(sum(pair) for pair in zip(rows, removed or RemovedRows(), strict=True)))
         files, misplaced = files + gone, misplaced + len(found) - gone
         after = found[-1].artifact_id if found else after
-        done = not (marked or found or removed or unused or answers or counted)
+        done = not (marked or found or removed or unused or answers or deliveries or counted)
         if done or must_stop() or time.monotonic() > ends_at:
             return Pruned(*rows, batches=batches, files=files, misplaced=misplaced, done=done)
         time.sleep(PAUSE_SECONDS)
@@ -156,6 +161,18 @@ def _mark(sessions: Sessions, keep: Keep) -> int:
             marked += transitions.pruning.mark_files(session, older_than=keep.shortest, count=FILES_AT_ONCE)
     with transaction(sessions) as session:
         return marked + transitions.pruning.mark_batch_files(session, count=FILES_AT_ONCE)
+
+
+def _remove_deliveries(runtime: Runtime, keep: Keep) -> int:
+    """Give up callbacks that nothing sends, and remove old ones. Returns how many."""
+    grace = GIVE_UP_GRACE * runtime.settings.callback_time_scale
+    with transaction(runtime.sessions) as session:
+        given_up = transitions.deliveries.give_up_old(session, grace=grace, count=DELIVERIES_AT_ONCE)
+    with transaction(runtime.sessions) as session:
+        kept = min(keep.rows or DELIVERIES_KEPT, DELIVERIES_KEPT)
+        removed = transitions.deliveries.remove_old(session, older_than=kept, count=DELIVERIES_AT_ONCE)
+        transitions.endpoints.remove_deleted(session)
+    return given_up + removed
 
 
 def _remove_files(runtime: Runtime, marked: list[MarkedFile]) -> int:

@@ -14,13 +14,19 @@ import yaml
 from check_jsonschema.schema_loader.main import BuiltinSchemaLoader
 
 from rushes.settings import Settings
-from stack.processes import api_command, flower_command, step_worker_command, store_worker_command
+from stack.processes import (
+    api_command,
+    deliver_worker_command,
+    flower_command,
+    step_worker_command,
+    store_worker_command,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("migrate", "api", "worker", "store", "flower")
+OURS = ("migrate", "api", "worker", "store", "deliver", "flower")
 
 
 def option(command: list[str], name: str) -> str:
@@ -51,6 +57,7 @@ def test_the_compose_file_has_the_required_services() -> None:
     [
         ("worker", step_worker_command(Settings())),
         ("store", store_worker_command(Settings())),
+        ("deliver", deliver_worker_command(Settings())),
     ],
 )
 def test_workers_run_as_the_supervisor_runs_them(service: str, expected: list[str]) -> None:
@@ -67,7 +74,9 @@ def test_the_api_and_flower_run_as_the_supervisor_runs_them() -> None:
 
 
 def test_every_queue_has_a_consumer() -> None:
-    consumed = {queue for name in ("worker", "store") for queue in option(SERVICES[name]["command"], "-Q").split(",")}
+    consumed = {
+        queue for name in ("worker", "store", "deliver") for queue in option(SERVICES[name]["command"], "-Q").split(",")
+    }
     source = (ROOT / "workers" / "app.py").read_text()
     declared = re.search(r"^QUEUES = \((.*?)\)", source, re.MULTILINE | re.DOTALL)
     assert declared is not None
@@ -115,8 +124,10 @@ ELSEWHERE = {
     "RUSHES_DATABASE_DIRECT_URL",  # compose has no pooler
     "RUSHES_DATA_DIR",  # of `rushes up`, and so is the next
     "RUSHES_ARTIFACTS_URL",
-    "RUSHES_SUBMIT_THREADS",  # here, `--concurrency` of the worker, and so is the next
+    "RUSHES_SUBMIT_THREADS",  # here, `--concurrency` of the worker, and so are the next
     "RUSHES_WATCH_THREADS",
+    "RUSHES_DELIVER_THREADS",
+    "RUSHES_CALLBACK_TIME_SCALE",  # of tests
     "RUSHES_FLOWER_USER",
     "RUSHES_FLOWER_PASSWORD",
     "RUSHES_FLOWER_URL_PREFIX",

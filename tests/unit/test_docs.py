@@ -40,7 +40,7 @@ POLICIES = {name: value for name, value in vars(timing).items() if isinstance(va
 MEASURED = {"docs/performance.md"}
 """Written by `python -m bench --write-docs`."""
 PREFIXES = (
-    "account|ack|batch|dispatcher|unconfirmed|epoch|job|outputs|prediction|request|store|submit|duplicate|watch|watchdog|webhook|worker"
+    "account|ack|batch|callback|dispatcher|endpoint|unconfirmed|epoch|job|outputs|prediction|request|store|submit|duplicate|watch|watchdog|webhook|worker"
     "|write"
 )
 

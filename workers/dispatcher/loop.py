@@ -24,6 +24,7 @@ from rushes.reconciling.epoch_file import hold_after_restore
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.storing.store_check import StoreCheck
 from rushes.timing import Every
+from workers.dispatcher.callbacks import CallbackDispatch
 from workers.dispatcher.claims import StoreDispatch, SubmitDispatch
 from workers.dispatcher.errands import Errands
 from workers.dispatcher.leadership import LeaderHealth
@@ -59,8 +60,9 @@ class Dispatcher:
         self._watch_scheduler = WatchScheduler(runtime)
         self._submit = SubmitDispatch(runtime, self._publisher)
         self._store = StoreDispatch(runtime, self._publisher)
+        self._callbacks = CallbackDispatch(runtime, self._publisher)
         self._store_check = StoreCheck(runtime, stores="store" in queues)
-        self._alarm = Alarm(runtime.settings.get_listen_url())
+        self._alarm = Alarm(runtime.settings.get_listen_url() if self._leads else None)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rushes-dispatcher", daemon=True)
         self._sign_of_life = Every(SIGN_OF_LIFE_SECONDS)
@@ -163,8 +165,9 @@ class Dispatcher:
         chores = self._begin_rounds(now)
         submits = self._submit.is_due(found)
         checks = self._watch_scheduler.is_due(found)
+        callbacks = self._callbacks.is_due(now, has_endpoints=found.due.callbacks)
         room = {}
-        if chores or submits or checks or found.due.stores:
+        if chores or submits or checks or found.due.stores or callbacks:
             room = self._publisher.measure_room(self._pools)
         if chores:
             self._make_rounds(found.account, chores, room, now)
@@ -178,16 +181,21 @@ class Dispatcher:
             stored = self._store.store(found.account, room=storable)
             is_left |= 0 < storable <= stored
         if checks:
-            chosen = self._watch_scheduler.choose_checks(
-                found.account,
-                count=room.get("watch", 0),
-                term=self._term,
-                learns=self._watch_scheduler.must_learn(found),
-                jobs_wait=found.due.jobs and not found.room.is_held and not found.room.free,
-            )
-            self._publisher.publish(chosen)
+            self._publish_checks(found, count=room.get("watch", 0))
+        if callbacks:
+            self._callbacks.send(room, self._pools)
         self._turn_at = time.monotonic() + self._find_rest(found, is_left=is_left)
         return self._find_seconds_until_due()
+
+    def _publish_checks(self, found: Survey, *, count: int) -> None:
+        chosen = self._watch_scheduler.choose_checks(
+            found.account,
+            count=count,
+            term=self._term,
+            learns=self._watch_scheduler.must_learn(found),
+            jobs_wait=found.due.jobs and not found.room.is_held and not found.room.free,
+        )
+        self._publisher.publish(chosen)
 
     def _check_between_turns(self) -> float:
         """Publish the checks that have become due, from memory alone. Returns the seconds until something is due."""
@@ -261,6 +269,8 @@ class Dispatcher:
             waits.append(found.account.back_off_seconds)
         if found.room.live:
             waits.append(self._rounds.began_at + ROUNDS_SECONDS - time.monotonic())
+        if found.due.callbacks:
+            waits.append(max(SHORTEST_TURN_SECONDS, self._callbacks.find_seconds_until_due(time.monotonic())))
         rest = min(wait for wait in waits if wait is not None)
         return NO_ROOM_SECONDS if is_left or rest <= 0 else rest
 

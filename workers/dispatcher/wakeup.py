@@ -24,10 +24,10 @@ class Unheard(Exception):
 
 
 class Alarm:
-    """For one thread only, except for `ring`."""
+    """For one thread only, except for `ring`. Without a URL, nothing but `ring` wakes the sleeper."""
 
-    def __init__(self, url: str) -> None:
-        self._url = plain_url(url)
+    def __init__(self, url: str | None) -> None:
+        self._url = plain_url(url) if url is not None else None
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
         self._rung = threading.Event()
         self._retry_at = 0.0
@@ -37,7 +37,7 @@ class Alarm:
         """Return after `seconds`, or earlier if woken; never later. Returns whether it may have been woken."""
         connection = self._get_connection()
         if connection is None:
-            self._rung.wait(min(seconds, LONGEST_WAIT_SECONDS))
+            self._rung.wait(min(seconds, LONGEST_WAIT_SECONDS) if self._url is not None else seconds)
             self._rung.clear()
             return True
         deadline = time.monotonic() + seconds
@@ -66,7 +66,7 @@ class Alarm:
             self._connection = None
 
     def _get_connection(self) -> "psycopg.Connection[tuple[object, ...]] | None":
-        if self._connection is None and time.monotonic() >= self._retry_at:
+        if self._url is not None and self._connection is None and time.monotonic() >= self._retry_at:
             try:
                 self._connection = _listen(self._url)
             except Unheard:

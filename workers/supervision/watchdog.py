@@ -168,8 +168,8 @@ def limits_of_steps(settings: Settings) -> dict[str, float]:
     """Seconds after which a step of each kind no longer excuses its thread: far beyond the step's own bounds."""
     lease = settings.submit_lease.total_seconds()
     observation = 10 * settings.request_timeout_seconds
-    checks = dict.fromkeys(("watch.poll", "watch.resume"), observation)
-    return {"render.submit": 3 * lease} | checks | dict.fromkeys(LONG_STEPS, LONG_STEP_SECONDS)
+    short = dict.fromkeys(("watch.poll", "watch.resume", "callback.deliver"), observation)
+    return {"render.submit": 3 * lease} | short | dict.fromkeys(LONG_STEPS, LONG_STEP_SECONDS)
 
 
 def is_free(running: Sequence[tuple[str, float]], *, threads: int, limits: Mapping[str, float]) -> bool:

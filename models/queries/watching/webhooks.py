@@ -22,7 +22,7 @@ FEWEST = 5
 """With fewer ends than this, no share is reported."""
 
 
-class Delivery(NamedTuple):
+class ReportedEnds(NamedTuple):
     """How many ends a webhook could have reported, and how many it reported in time."""
 
     delivered: int
@@ -80,7 +80,7 @@ _DELIVERY = statement("""
 """)
 
 
-def measure_webhook_delivery(session: Session, account_id: UUID) -> Delivery:
+def measure_webhook_delivery(session: Session, account_id: UUID) -> ReportedEnds:
     """How many ends webhooks reported in time: of the last 200, or of the last 40 if the share has dropped.
 
     Only renders that were posted with an address are counted.
@@ -88,8 +88,8 @@ def measure_webhook_delivery(session: Session, account_id: UUID) -> Delivery:
     values = {"account_id": account_id, "in_time": IN_TIME, "recent": RECENT, "window": WINDOW}
     row = session.execute(_DELIVERY, values).one()
     if row.ended and row.delivered_recently / row.ended_recently < row.delivered / row.ended - CHANCE:
-        return Delivery(row.delivered_recently, row.ended_recently)
-    return Delivery(row.delivered, row.ended)
+        return ReportedEnds(row.delivered_recently, row.ended_recently)
+    return ReportedEnds(row.delivered, row.ended)
 
 
 _AGREEMENT = statement("""

@@ -79,6 +79,16 @@ NEEDS = {
     "POST /v1/keys/{key_id}/rotate": callers.ADMIN,
     "POST /v1/keys/{key_id}/revoke": callers.ADMIN,
     "GET /v1/audit-log": callers.OBSERVE,
+    "GET /v1/endpoints": callers.READ,
+    "POST /v1/endpoints": callers.PUSH,
+    "GET /v1/endpoints/{endpoint_id}": callers.READ,
+    "POST /v1/endpoints/{endpoint_id}/rotate": callers.CHANGE,
+    "POST /v1/endpoints/{endpoint_id}/test": callers.CHANGE,
+    "POST /v1/endpoints/{endpoint_id}/{change}": callers.CHANGE,
+    "DELETE /v1/endpoints/{endpoint_id}": callers.CHANGE,
+    "GET /v1/deliveries": callers.READ,
+    "GET /v1/deliveries/{delivery_id}": callers.READ,
+    "POST /v1/deliveries/{delivery_id}/resend": callers.CHANGE,
 }
 """Every route that needs a key, and what the key must allow."""
 

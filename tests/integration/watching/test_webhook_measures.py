@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models import queries
-from models.queries.watching.webhooks import Agreement, Delivery, WebhookStats
+from models.queries.watching.webhooks import Agreement, ReportedEnds, WebhookStats
 from tests.support import rows
 from tests.support.rows import NOW, SECOND
 
@@ -33,7 +33,7 @@ def add_ends(session: Session, account_id: UUID, delays: Iterable[float | None],
 
 
 def test_a_share_is_not_reported_from_fewer_than_five_ends(scratch: Session, account_id: UUID) -> None:
-    assert queries.webhooks.measure_webhook_delivery(scratch, account_id) == Delivery(0, 0)
+    assert queries.webhooks.measure_webhook_delivery(scratch, account_id) == ReportedEnds(0, 0)
     add_ends(scratch, account_id, [0] * 4)
     assert queries.webhooks.measure_webhook_delivery(scratch, account_id).share is None
     add_ends(scratch, account_id, [0])
@@ -41,9 +41,9 @@ def test_a_share_is_not_reported_from_fewer_than_five_ends(scratch: Session, acc
 
 
 def test_a_few_deliveries_are_believed_a_little_and_none_is_ever_certain() -> None:
-    beliefs = [Delivery(ended, ended).belief for ended in (0, 1, 5, 200)]
+    beliefs = [ReportedEnds(ended, ended).belief for ended in (0, 1, 5, 200)]
     assert beliefs == [0.5, 0.75, pytest.approx(0.917, abs=0.001), pytest.approx(0.998, abs=0.001)]
-    assert Delivery(0, 200).belief == pytest.approx(0.002, abs=0.001)
+    assert ReportedEnds(0, 200).belief == pytest.approx(0.002, abs=0.001)
 
 
 def test_a_webhook_counts_up_to_five_seconds_after_we_knew(scratch: Session, account_id: UUID) -> None:

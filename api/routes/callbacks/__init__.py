@@ -1,0 +1,1 @@
+"""Routes of callbacks: endpoints and deliveries."""
