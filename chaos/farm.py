@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,20 @@ def make_settings(plan: Plan, simulator: Simulator, *, urls: Mapping[str, str], 
     )
 
 
+class PushBy(StrEnum):
+    """What a push consists of."""
+
+    JOB = "job"  # single jobs, each with a key
+    BATCH = "batch"  # a batch with its jobs
+    LINES = "lines"  # an open batch, then its jobs as lines
+
+
 class Farm(Victim):
     """The processes of a run, the client that pushes its jobs, and a connection to its rows."""
 
-    def __init__(self, settings: Settings, *, folder: Path, pushes_singly: bool = False) -> None:
+    def __init__(self, settings: Settings, *, folder: Path, pushes: PushBy = PushBy.BATCH) -> None:
         self.settings = settings
-        self.pusher = Pusher(settings, prefix=BATCHES, pushes_singly=pushes_singly)
+        self.pusher = Pusher(settings, prefix=BATCHES, by=pushes)
         self._engine = open_database(settings, connections=2, application="chaos")
         self.sessions = open_sessions(self._engine)
         port = int(settings.url.rpartition(":")[2])
@@ -147,9 +156,9 @@ class Farm(Victim):
 class Pusher:
     """A client with its own thread. A push is safe to repeat, by its idempotency key or by the name of its batch."""
 
-    def __init__(self, settings: Settings, *, prefix: str, pushes_singly: bool = False) -> None:
+    def __init__(self, settings: Settings, *, prefix: str, by: PushBy = PushBy.BATCH) -> None:
         self._settings = settings
-        self._pushes_singly = pushes_singly
+        self._by = by
         self._prefix = prefix
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rushes-chaos-pusher")
         self._pushes: list[Future[None]] = []
@@ -176,9 +185,12 @@ class Pusher:
 
     def _push(self, push: Push) -> None:
         jobs = [{"model": MODEL, "input": {"prompt": prompt}} for prompt in push.prompts]
-        batch = {"name": f"{self._prefix}-{push.number}", "jobs": jobs}
-        path, bodies = ("jobs", jobs) if self._pushes_singly else ("batches", [batch])
+        name = f"{self._prefix}-{push.number}"
+        path, bodies = ("jobs", jobs) if self._by == PushBy.JOB else ("batches", [{"name": name, "jobs": jobs}])
         with open_api(self._settings) as client:
+            if self._by == PushBy.LINES:
+                client.push_many(jobs, name=name)
+                return
             for body in bodies:
                 self._push_until_stored(client, path, body)
 

@@ -73,7 +73,8 @@ SCENARIOS = {
         ),
         Scenario(
             "callbacks",
-            "the API, the workers and Postgres die during pushes of batches and callbacks; every callback must arrive",
+            "the API, the workers and Postgres die during pushes of batches and callbacks; every callback must arrive, "
+            "and a reader of the event feed must miss nothing",
             {},
             breaks_processes=True,
             calls_back=True,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from chaos.assault import Assault, Watch
 from chaos.callbacks import CallbackCheck
-from chaos.farm import Farm, make_settings, open_simulator
+from chaos.farm import Farm, PushBy, make_settings, open_simulator
 from chaos.faults import DELIVER_FAULTS, PROCESS_FAULTS
+from chaos.feed_reader import FeedReader
 from chaos.plan import SCENARIOS, Plan, draw_plan
 from chaos.queries import count_videos
 from chaos.report import Purchases, Report, Trial, read_purchases, reckon
@@ -48,18 +49,21 @@ def run_trial(trial: Trial, servers: Servers, *, folder: Path, watch: Watch) -> 
         settings = make_settings(plan, simulator, urls=servers.urls, folder=folder)
         settings.data_dir.mkdir(parents=True)
         ensure_api_key(settings)
-        with contextlib.closing(Farm(settings, folder=folder, pushes_singly=plan.pushes_singly)) as farm:
+        by = PushBy.JOB if plan.pushes_singly else PushBy.LINES if plan.calls_back else PushBy.BATCH
+        with contextlib.closing(Farm(settings, folder=folder, pushes=by)) as farm:
             farm.tend()
             _wait_for_api(settings)
+            reader = None
             if plan.calls_back:
                 callbacks.subscribe(settings)
+                reader = FeedReader(settings)
             assault = Assault(plan, farm, simulator=simulator, servers=servers, watch=watch)
             assault.run()
             report.drain_seconds = assault.drain()
             report.faults, report.strikes = assault.faults, assault.strikes
-            if plan.calls_back:
+            if reader is not None:
                 callbacks.wait(farm)
-                report.findings += callbacks.list_findings(farm)
+                report.findings += callbacks.list_findings(farm) + reader.list_findings(farm)
             _fill_in(report, plan, farm, read_purchases(simulator))
     report.seconds = time.monotonic() - began
     return report
