@@ -52,8 +52,7 @@ def push_in_pieces(client: Connection, body: Json, *, prepared: Prepared, once: 
     If the same jobs were pushed before, their batch is returned, with `repeated`. If they were pushed in part, the
     others are added: the number of stored jobs is where to go on.
     """
-    digest = digest_jobs(check_order(JobOrder.model_validate(job))[0] for job in prepared.jobs)
-    opening = {**body, "digest": digest}
+    opening = {**body, "digest": digest(prepared)}
     batch = ask_until_answered(lambda: client.post("batches", body=opening, once=once), repeat=repeat)
     name, total = batch["name"], len(prepared.jobs)
     if batch["state"] != "open":
@@ -70,18 +69,23 @@ def push_in_pieces(client: Connection, body: Json, *, prepared: Prepared, once: 
     return {**sealed, "warnings": [{"message": text, "jobs": jobs} for text, jobs in warnings.items()]}
 
 
+def digest(prepared: Prepared) -> str:
+    """Return the digest that the API makes of the jobs if they are pushed as a whole."""
+    return digest_jobs(check_order(JobOrder.model_validate(job))[0] for job in prepared.jobs)
+
+
 def add_pieces(
-    client: Connection, batch: Json, prepared: Prepared, *, start: int = 0, repeat: str = ""
+    client: Connection, batch: Json, prepared: Prepared, *, start: int = 0, repeat: str = "", source: str = ""
 ) -> Iterator[Json]:
     """Add the jobs from `start` on, and yield the API's answer for each piece.
 
-    The same piece is added only once to the same batch, also by another command.
+    A piece that begins at the same job of the same `source` is added only once to the batch, also by another command.
     """
     total = len(prepared.jobs)
     for begin in range(start, total, PIECE_JOBS):
         jobs = prepared.jobs[begin : begin + PIECE_JOBS]
         lines = b"".join(json.dumps(job, allow_nan=False).encode() + b"\n" for job in jobs)
-        once = hashlib.sha256(f"{batch['id']} {begin} ".encode() + lines).hexdigest()
+        once = hashlib.sha256(f"{batch['id']} {source} {begin}".encode()).hexdigest()
         content = gzip.compress(lines, mtime=0)  # the same bytes each time: a repetition is recognised by them
         send = partial(client.send, "batches", batch["id"], "jobs", content=content, headers=_HEADERS, once=once)
         try:

@@ -9,7 +9,7 @@ from cli.commands import batch_actions
 from cli.commands.batch import NameArgument
 from cli.options import FileArgument, JsonOption
 from cli.output import note, print_answer
-from cli.pieces import add_pieces, ask_until_answered
+from cli.pieces import add_pieces, ask_until_answered, digest
 from cli.prompt_file.jobs import Fill
 from cli.prompt_file.options import Consent, gather, read_consent, read_deadline, read_fill, read_options
 from cli.prompt_file.parse import ReadOptions
@@ -66,7 +66,7 @@ def add(
         found = client.get("batches", batch)
         prepared.files.send(client)
         try:
-            pieces = list(add_pieces(client, found, prepared))
+            pieces = list(add_pieces(client, found, prepared, source=digest(prepared)))
         except Declined as declined:
             raise explain_refusal(declined, file=prompts, prepared=prepared) from declined
     print_warnings(pieces[-1], prepared)
