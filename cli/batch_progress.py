@@ -54,7 +54,7 @@ def wait_for_batch(
             view.note("the API answers again")
             failures = 0
         view.show(batch)
-        if batch["done"] >= batch["jobs"]:
+        if batch["done"] >= batch["jobs"] and batch["state"] != "open":
             return batch
         for _ in range(round(LONGEST_PAUSE_SECONDS / 2)):
             pause(every)

@@ -145,8 +145,8 @@ class Rushes(Connection):
                 return
 
     def _follow_ends(self, cursor: int, batch: str | None, *, deadline: float) -> Iterator[Event]:
-        """Yield the ends of jobs. Raises `TimeoutError` at the deadline."""
-        kinds = [f"job.{state}" for state in sorted(ENDED)]
+        """Yield the ends of jobs, and what happens to the batch as a whole. Raises `TimeoutError` at the deadline."""
+        kinds = [*(f"job.{state}" for state in sorted(ENDED)), *(["batch.*"] if batch else [])]
         with contextlib.closing(follow(self, after=cursor, kinds=kinds, batch=batch)) as steps:
             for event in steps:
                 if event is not None:
@@ -168,12 +168,13 @@ class Rushes(Connection):
         deadline = _find_deadline(timeout)
         while True:
             cursor, found = self.find_cursor(), self.get_batch(what.name)
-            left, ended = found.jobs - found.done, set()
-            if left <= 0:
+            if found.has_ended:
                 return found
+            ended: set[UUID] = set()
             for event in self._follow_ends(cursor, found.name, deadline=deadline):
-                ended.add(event.job_id)
-                if len(ended) >= left:
+                if event.job_id is not None:
+                    ended.add(event.job_id)
+                if event.job_id is None or len(ended) >= found.jobs - found.done:
                     break
 
     def download(self, what: Job | Batch, folder: Path | str) -> list[Path]:

@@ -67,10 +67,14 @@ class Job(Shown):
 
 
 class Batch(Shown):
-    """Jobs pushed together. `states` counts them; `done` of `jobs` have ended."""
+    """Jobs pushed together. `states` counts them; `done` of `jobs` have ended.
+
+    `state` is open (it takes more jobs), sealed, ended or cancelled.
+    """
 
     id: UUID
     name: str
+    state: str
     jobs: int
     done: int
     states: dict[str, int]
@@ -80,6 +84,11 @@ class Batch(Shown):
     finish_by: datetime | None = None
     at_risk: bool = False
     repeated: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether every job has ended and no more can come."""
+        return self.state != "open" and self.done >= self.jobs
 
 
 class Event(Shown):

@@ -12,7 +12,8 @@ KINDS = frozenset(
     {
         *("job.pushed", "job.queued", "job.storing", "job.succeeded", "job.failed", "job.cancelled"),
         *("job.paused", "job.resumed", "job.reprioritized", "job.cancel_requested", "job.retried", "job.rechecked"),
-        *("batch.deleted", "batch.at_risk", "batch.on_track", "batch.ended"),
+        *("batch.pushed", "batch.opened", "batch.sealed", "batch.cancelled", "batch.ended", "batch.deleted"),
+        *("batch.at_risk", "batch.on_track"),
         "endpoint.disabled",
     }
 )

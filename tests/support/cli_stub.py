@@ -101,6 +101,7 @@ def batch(**changes: Any) -> dict[str, Any]:
     return {
         "id": UUID,
         "name": "pilot",
+        "state": "ended",
         "jobs": 2,
         "done": 2,
         "cost": {"estimated": "0.7200", "held": "0.0000", "spent": "0.7200"},
