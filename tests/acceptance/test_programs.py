@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from rushes_client import Declined, Rushes
+from sandbox.servers.ports import free_port
 from tests.support.cli_process import QUICK, start_rushes
 from tests.support.simulator_client import wait_until
 
@@ -42,7 +43,8 @@ class Farm(NamedTuple):
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     folder = tmp_path_factory.mktemp("programs")
     ports = ("--port", "0", "--flower-port", "0", "--simulator-port", "0")
-    with start_rushes("up", *ports, folder=folder, **QUICK) as rushes:
+    # The receiver of callbacks listens on loopback.
+    with start_rushes("up", *ports, folder=folder, RUSHES_URL_ALLOW="127.0.0.1", **QUICK) as rushes:
         rushes.wait_for("ready; Ctrl-C stops everything")
         url = next(line.split()[1] for line in rushes.lines if line.startswith("API "))
         key = next(folder.rglob("api.key")).read_text().strip()
@@ -77,3 +79,20 @@ def test_prompts_of_a_thread_pool_are_bought_once_however_often_it_runs(farm: Fa
     assert {line.split("\t")[0] for line in second.stdout.splitlines()} == set(PROMPTS[:5])
     with farm.open_client() as rushes:
         assert sum(job.batch is None for job in rushes.list_jobs()) == 5
+
+
+def test_a_service_with_callbacks_fetches_each_video_once(farm: Farm, tmp_path: Path) -> None:
+    port, videos = free_port(), tmp_path / "videos"
+    with farm.open_client() as rushes:
+        endpoint = rushes.post("endpoints", body={"url": f"http://127.0.0.1:{port}/", "kinds": ["job.*"]})
+        service = farm.start("callback_service.py", str(port), str(videos), ENDPOINT_SECRET=endpoint["secret"])
+        try:
+            jobs = [rushes.push("ltx-2-fast", {"prompt": prompt}) for prompt in PROMPTS[:3]]
+            assert service.stdout is not None
+            fetched = {Path(service.stdout.readline().strip()) for _ in jobs}
+            files = [rushes.get_job(job.id).video for job in jobs]
+            assert {path.name for path in fetched} == {file.file_name for file in files if file is not None}
+            assert set(videos.iterdir()) == fetched
+        finally:
+            service.kill()
+            service.communicate()

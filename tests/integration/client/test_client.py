@@ -97,7 +97,16 @@ def test_a_batch_is_waited_for_until_its_last_job_has_ended(rushes: Rushes) -> N
     assert rushes.wait(ended, timeout=0).id == ended.id
 
 
-def test_a_wait_ends_at_its_timeout(rushes: Rushes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_batch_is_waited_for_until_it_is_sealed(rushes: Rushes) -> None:
+    rushes.post("batches", body={"name": "pilot"})
+    with pytest.raises(TimeoutError):
+        rushes.wait(rushes.get_batch("pilot"), timeout=0)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(rushes.post, "batches", "pilot", "seal")
+        assert rushes.wait(rushes.get_batch("pilot"), timeout=60).has_ended
+
+
+def test_a_wait_ends_at_its_timeout(rushes: Rushes) -> None:
     job = rushes.push(MODEL, {"prompt": "a fox"})
     with pytest.raises(TimeoutError):
         rushes.wait(job, timeout=0)
