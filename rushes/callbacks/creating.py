@@ -1,21 +1,24 @@
 """Turn events into deliveries, in the order of the event feed. Only the leader does this; two at once do no harm."""
 
+import time
+
 from models import queries, transitions
 from models.db.session import one_statement
 from rushes.callbacks.schedule import GIVE_UP
 from rushes.events.horizon import Horizon
 from rushes.runtime import Runtime
 
-EVENTS_AT_ONCE = 5_000
-MOST_STATEMENTS = 4
-"""A turn of the leader creates the deliveries of at most this many times `EVENTS_AT_ONCE` events."""
+EVENTS_AT_ONCE = 1_000
+CREATE_SECONDS = 0.1
+"""How long a turn of the leader may create deliveries. Submissions wait meanwhile."""
 
 
 def create_deliveries(runtime: Runtime, horizon: Horizon) -> bool:
     """Create the deliveries of the events that the feed has reached. Returns whether some are left for later."""
     give_up = GIVE_UP * runtime.settings.callback_time_scale
     until = horizon.advance()
-    for _ in range(MOST_STATEMENTS):
+    ends_at = time.monotonic() + CREATE_SECONDS
+    while time.monotonic() < ends_at:
         with one_statement(runtime.sessions) as session:
             place = queries.wanted_events.find_position(session)
             after = max(place.last_id, place.wanted_after or 0)

@@ -42,7 +42,7 @@ def create_endpoint(
     Raises `InvalidInput`, or `Conflict` if the tenant has `MOST_ENDPOINTS`.
     """
     chosen = _check(url, DEFAULT if kinds is None else kinds, allow=settings.url_allow)
-    new = NewEndpoint(caller.tenant_id, url, chosen, make_secret())
+    new = NewEndpoint(caller.tenant_id, chosen, url, make_secret())
     with transaction(sessions) as session:
         row = transitions.endpoints.insert_endpoint(session, new, most=MOST_ENDPOINTS)
         if row is None:

@@ -1,5 +1,6 @@
 """One attempt at a delivery: begun under its claim, and ended by what the receiver answered."""
 
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -17,7 +18,8 @@ SUSPECT = timedelta(minutes=1)
 """After a failure, an endpoint shares its threads with others that fail for this long."""
 
 
-class Attempt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Attempt:
     """A delivery to send, and its endpoint."""
 
     id: int
@@ -29,10 +31,10 @@ class Attempt(NamedTuple):
     attempts: int  # with this one
     created_at: datetime
     endpoint_id: UUID
-    url: str
-    secret: str
-    old_secret: str | None  # null: it does not sign any more
     failures: int  # of the endpoint, in a row
+    url: str = field(repr=False)
+    secret: str = field(repr=False)
+    old_secret: str | None = field(repr=False)  # null: it does not sign any more
 
 
 # `due_at`: a worker that was frozen must not extend a lease that it has lost.

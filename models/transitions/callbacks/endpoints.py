@@ -1,7 +1,7 @@
 """Endpoints: create, rotate, disable, enable, delete."""
 
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import insert
@@ -18,13 +18,14 @@ DISABLED_EVENT = """INSERT INTO event (kind, detail)
 """SQL: append the event of the endpoints that a CTE has disabled; `FROM` it follows. It belongs to no job."""
 
 
-class NewEndpoint(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NewEndpoint:
     """An endpoint to store."""
 
     tenant_id: UUID
-    url: str
     kinds: list[str]
-    secret: str
+    url: str = field(repr=False)
+    secret: str = field(repr=False)
 
 
 _LOCK_OWNER = statement("SELECT 1 FROM tenant WHERE id = :tenant_id FOR NO KEY UPDATE")
@@ -39,7 +40,7 @@ def insert_endpoint(session: Session, new: NewEndpoint, *, most: int) -> Endpoin
     session.execute(_LOCK_OWNER, {"tenant_id": new.tenant_id})
     if session.execute(_COUNT, {"tenant_id": new.tenant_id}).scalar_one() >= most:
         return None
-    values = {"id": new_id(), "after": find_last_id(session), **new._asdict()}
+    values = {"id": new_id(), "after": find_last_id(session), **asdict(new)}
     return session.scalars(insert(Endpoint).values(values).returning(Endpoint)).one()
 
 

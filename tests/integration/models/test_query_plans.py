@@ -18,11 +18,13 @@ from sqlalchemy.orm import Session
 
 from models import DEFAULT_TENANT, ArtifactKind, JobState, Prediction, PredictionState, queries, transitions
 from models.lifecycle import Reason
+from models.queries.callbacks.deliveries import DeliveryFilter
 from models.queries.events.feed import FeedFilter
 from models.queries.forecasting import Whose
 from models.queries.job_filter import JobFilter
 from models.queries.job_lists import JobSort, find_place, list_failed, list_ids, list_jobs
 from models.transitions.admission import RATE_WINDOW
+from models.transitions.callbacks import attempts, deliveries
 from models.transitions.storing.steps import NewArtifact
 from models.transitions.watching.finished_renders import NewFinishedRender, record_finished
 from rushes.runtime import ACCOUNT
@@ -30,7 +32,7 @@ from sandbox.servers import EmbeddedPostgres
 from tests.support.rows import MINUTE, NOW, SHA256, change, open_session
 from tests.support.servers import create_database, url_of
 
-LARGE = frozenset({"job", "prediction", "event", "artifact"})
+LARGE = frozenset({"job", "prediction", "event", "artifact", "delivery"})
 FEW = 1_500  # rows that a hot statement may check: renders in flight, a page, a minute's submissions
 PAGE = 100
 BATCH = 4_500
@@ -93,6 +95,20 @@ FILL = """
     INSERT INTO artifact (id, job_id, prediction_id, kind, url, bytes, sha256)
     SELECT uuidv7(), job_id, id, 'video', 'file:///a.mp4', 1, repeat('0', 64)
     FROM prediction WHERE state = 'completed' AND accepted_at < now() - interval '5 min';
+
+    INSERT INTO endpoint (id, tenant_id, url, kinds, secret, after, suspect_until, held_until)
+    SELECT uuidv7(), id, 'https://a.example', '["job.*"]', 'whsec_AAAA', 0, now(),
+        CASE WHEN n > 1 THEN now() + interval '1 h' END
+    FROM tenant CROSS JOIN generate_series(1, 4) AS n;
+
+    INSERT INTO delivery (webhook_id, endpoint_id, event_id, job_id, kind, state, give_up_at, due_at, ended_at)
+    SELECT gen_random_uuid(), endpoint.id, row_number() OVER (), job.id, 'job.' || job.state, story.state,
+        now() + interval '1 day', CASE WHEN story.state = 'pending' THEN now() END,
+        CASE WHEN story.state <> 'pending' THEN now() END
+    FROM (SELECT id, state, row_number() OVER (ORDER BY id) AS n FROM job WHERE ended_at IS NOT NULL LIMIT 15000) AS job
+    CROSS JOIN endpoint
+    CROSS JOIN LATERAL (
+        SELECT CASE n % 3 WHEN 0 THEN 'delivered' WHEN 1 THEN 'failed' ELSE 'pending' END AS state) AS story;
 """
 SETTLED = 12  # psycopg prepares a statement at its sixth run; five more, and Postgres has made up its mind
 AUTO_EXPLAIN = (
@@ -263,6 +279,35 @@ def store_everything(farm: Farm) -> None:
     queries.storing.measure_load(farm.session)
 
 
+def send_callbacks(farm: Farm) -> None:
+    """From the event to the answer, next to a backlog of endpoints that are held."""
+    place = queries.wanted_events.find_position(farm.session)
+    until = queries.feed.find_last_id(farm.session)
+    wanted = queries.wanted_events.list_wanted(farm.session, after=until - PAGE, until=until)
+    give_up: Any = {"last_id": place.last_id, "until": until, "give_up": MINUTE}
+    transitions.deliveries.create_deliveries(farm.session, wanted, **give_up)
+    claimed = transitions.deliveries.claim_deliveries(farm.session, count=PAGE, threads=32, lease=LEASE)
+    assert len(claimed) == deliveries.AT_ONCE
+    outcome = attempts.Outcome(500, 1, None, None)
+    for number, each in enumerate(claimed[1:]):
+        attempt = transitions.attempts.begin_attempt(farm.session, each.id, each.claim, lease=LEASE)
+        assert attempt is not None
+        queries.wanted_events.describe_subject(farm.session, event_id=attempt.event_id, job_id=attempt.job_id)
+        if number:
+            transitions.attempts.record_success(farm.session, attempt, outcome)
+        else:
+            transitions.attempts.record_failure(farm.session, attempt, outcome, waits=attempts.Waits(MINUTE, MINUTE))
+    transitions.deliveries.give_back(farm.session, claimed[:1])
+    transitions.deliveries.give_up_old(farm.session, grace=MINUTE, count=PAGE)
+    transitions.deliveries.remove_old(farm.session, older_than=MINUTE, count=PAGE)
+
+
+def list_callbacks(farm: Farm) -> None:
+    """Pages of deliveries, of all and of one job."""
+    for chosen in (DeliveryFilter(), DeliveryFilter(state="failed"), DeliveryFilter(job_id=farm.jobs["failed"][0])):
+        queries.deliveries.list_deliveries(farm.session, chosen, limit=PAGE, before=None)
+
+
 def keep_duplicates(farm: Farm) -> None:
     """One turn, and a duplicate purchase from its first check to its file."""
     (one,) = farm.predictions["refused"][:1]
@@ -387,6 +432,7 @@ HOT: dict[str, Ask] = {
     ),
     "storing": store_everything,
     "duplicates": keep_duplicates,
+    "callbacks": send_callbacks,
     "cancelling and retrying": cancel_and_retry,
     "pruning": prune,
     "a person's decisions": decide,
@@ -456,6 +502,7 @@ HOT |= {
     "keys": lambda farm: queries.keys.list_usable(farm.session, [DEFAULT_TENANT]),
 }
 COUNTING: dict[str, Ask] = {
+    "deliveries": list_callbacks,
     "places of what has ended": lambda farm: queries.renders.list_ended_places(farm.session, farm.account),
     "the queue before a batch": lambda farm: queries.forecasting.list_waiting(
         farm.session, Whose(batch_id=farm.batches[-1])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from redis import Redis
 from sqlalchemy import event
 
 from models import ActionKind, JobState, queries
@@ -18,7 +19,9 @@ from rushes.jobs.actions import request_action
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
 from tests.support import rows
+from tests.support.callbacks import add_endpoint, add_events, claim, list_deliveries
 from tests.support.runtimes import ask, change, push, wish
+from workers.dispatcher.callbacks import CALLBACK_SECONDS
 from workers.dispatcher.loop import Dispatcher
 from workers.dispatcher.publisher import BrokerAway, Publisher
 
@@ -161,3 +164,38 @@ def test_each_chore_is_seen_when_it_is_due(runtime: Runtime, chore: str) -> None
         render = rows.add_render(session, state, account_id=account_id)
         rows.change(session, "prediction", render.prediction_id, **columns)
     assert see() == [chore]
+
+
+def test_a_turn_creates_and_publishes_the_callbacks_of_new_events(
+    runtime: Runtime, dispatcher: Dispatcher, redis_url: str
+) -> None:
+    add_endpoint(runtime, "https://receiver.example/")
+    add_events(runtime, "job.succeeded", "job.failed")
+    dispatcher._pools = {"deliver": 4}
+    dispatcher._turn()
+    with Redis.from_url(redis_url) as server:
+        assert server.llen("deliver") == 1  # the second waits for the first: both are about one job
+    assert [each.claimed_at is not None for each in list_deliveries(runtime.sessions)] == [True, False]
+    assert dispatcher._turn_at - time.monotonic() <= CALLBACK_SECONDS
+
+
+def test_without_a_worker_for_callbacks_none_is_claimed(runtime: Runtime, dispatcher: Dispatcher) -> None:
+    add_endpoint(runtime, "https://receiver.example/")
+    add_events(runtime, "job.failed")
+    dispatcher._turn()
+    assert [each.claimed_at for each in list_deliveries(runtime.sessions)] == [None]
+
+
+def test_a_callback_whose_message_is_lost_is_claimed_again_at_once(
+    runtime: Runtime, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_away(*_: object) -> None:
+        raise BrokerAway("Redis is away")
+
+    add_endpoint(runtime, "https://receiver.example/")
+    add_events(runtime, "job.failed")
+    dispatcher._pools = {"deliver": 4}
+    monkeypatch.setattr(Publisher, "publish", be_away)
+    with pytest.raises(BrokerAway):
+        dispatcher._turn()
+    assert len(claim(runtime.sessions)) == 1
