@@ -48,7 +48,7 @@ THREADS = 20
 SWITCH_SECONDS = 0.0005
 """How long a thread may compute while others wait. With Python's 5 ms, a large push slows down every other request."""
 FULL_COLLECTION_AFTER = 200
-"""Python's default is 10. A full garbage collection with 5,000 streams stops everything for a second and finds little."""
+"""Python's default is 10. A full garbage collection with 5,000 streams stops everything for a second or more."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
