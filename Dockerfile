@@ -18,6 +18,7 @@ COPY cli ./cli
 COPY stack ./stack
 COPY models ./models
 COPY rushes ./rushes
+COPY rushes_client ./rushes_client
 COPY workers ./workers
 
 RUN printf '#!/bin/sh\nexec python -c "from cli.main import run; run()" "$@"\n' > /usr/local/bin/rushes \

@@ -18,6 +18,7 @@ _KINDS = (
     ("worker", "-Q submit"),
     ("store worker", "-Q store"),
     ("API", "uvicorn"),
+    ("API", "api.serve"),
     ("Flower", "flower"),
     (REDIS, "valkey-server"),
     (POSTGRES, "postgres"),

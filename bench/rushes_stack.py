@@ -100,13 +100,17 @@ class RushesPlayer:
 
 
 @contextlib.contextmanager
-def open_stack(*, folder: Path | None = None, workers: int = 1, **changes: Any) -> Iterator[Stack]:
+def open_stack(
+    *, folder: Path | None = None, workers: int = 1, api_processes: int = 1, **changes: Any
+) -> Iterator[Stack]:
     """A complete stack for the block, with its own simulator unless the changes include a key."""
     with contextlib.ExitStack() as exits:
         interrupts = exits.enter_context(Interrupts())
         home = folder or Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="rushes-bench-")))
         settings = default_settings(**{"url": "http://127.0.0.1:0", **changes})
-        options = StackOptions(folder=home, workers=workers, flower_port=0, simulator_port=0)
+        options = StackOptions(
+            folder=home, workers=workers, api_processes=api_processes, flower_port=0, simulator_port=0
+        )
         stack = Stack(settings, options, say=lambda _: None, interrupts=interrupts)
         exits.callback(stack.stop)
         stack.start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -91,7 +92,7 @@ class _Connection(asyncio.Protocol):
 def measure_single_pushes(*, quick: bool, console: Console) -> list[Table]:
     """Push single jobs to a stack without workers."""
     seconds, jobs = (SECONDS_QUICK, BATCH_JOBS_QUICK) if quick else (SECONDS, BATCH_JOBS)
-    with open_stack(workers=0) as stack:
+    with open_stack(workers=0, api_processes=os.cpu_count() or 1) as stack:
         url, key = stack.settings.url, stack.key
         _push_for(WARM_UP_SECONDS, "warm-up", url=url, key=key)
         alone = _push_for(seconds, "alone", url=url, key=key)

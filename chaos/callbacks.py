@@ -8,7 +8,7 @@ from typing import Self
 
 from chaos.farm import Farm
 from chaos.queries import list_job_events
-from cli.api_client import open_api
+from cli.api import open_api
 from models.db.errors import DatabaseAway
 from models.db.session import transaction
 from rushes.monitoring.audit import Finding

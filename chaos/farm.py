@@ -12,16 +12,17 @@ from typing import Any
 from chaos.plan import Plan, Push
 from chaos.queries import count_states, find_last_leader, hasten_stores
 from chaos.victim import Member, Victim
-from cli.api_client import AnswerLost, ApiClient, Declined, make_once, open_api
+from cli.api import open_api
 from models.db.errors import DatabaseAway
 from models.db.session import open_sessions, transaction
 from models.lifecycle import JOB_ENDED
 from rushes.runtime import open_database
 from rushes.settings import Settings
+from rushes_client.connection import Connection, make_once
+from rushes_client.errors import AnswerLost, ApiAway, Declined
 from sandbox.servers.ports import PortHold
 from sandbox.wavespeed.handle import Simulator
 from stack import processes
-from stack.errors import ServiceAway
 from stack.ports import find_free_port, web_url
 
 SLOTS = 32
@@ -181,21 +182,21 @@ class Pusher:
             for body in bodies:
                 self._push_until_stored(client, path, body)
 
-    def _push_until_stored(self, client: ApiClient, path: str, body: dict[str, Any]) -> None:
+    def _push_until_stored(self, client: Connection, path: str, body: dict[str, Any]) -> None:
         once = make_once()
         while not self._try(client, path, body, once=once):
             self.counts["repeated"] += 1
             if self._closed.wait(PAUSE_SECONDS):
                 return
 
-    def _try(self, client: ApiClient, path: str, body: dict[str, Any], *, once: str) -> bool:
+    def _try(self, client: Connection, path: str, body: dict[str, Any], *, once: str) -> bool:
         """Whether it is stored now. Raises `Declined` if it never will be."""
         try:
             client.post(path, body=body, seconds=PUSH_SECONDS, once=once)
         except AnswerLost:
             self.counts["answers_lost"] += 1
             return False
-        except ServiceAway:
+        except ApiAway:
             return False
         except Declined as declined:
             if declined.status == TAKEN:

@@ -14,11 +14,13 @@ from chaos.plan import SCENARIOS, Plan, draw_plan
 from chaos.queries import count_videos
 from chaos.report import Purchases, Report, Trial, read_purchases, reckon
 from chaos.servers import EmbeddedServers, Servers
-from cli.api_client import ApiClient, open_api
+from cli.api import open_api
 from models.db.session import transaction
 from rushes.artifacts.store import open_store
 from rushes.monitoring.audit import Finding, audit_files, audit_rows, compare_with_ledger
 from rushes.settings import Settings
+from rushes_client.connection import Connection
+from rushes_client.errors import ClientError
 from sandbox.servers import EmbeddedPostgres, EmbeddedRedis
 from stack.data_folder import ensure_api_key
 from stack.errors import CommandError
@@ -72,8 +74,8 @@ def _wait_for_api(settings: Settings) -> None:
             time.sleep(0.1)
 
 
-def _is_ready(client: ApiClient) -> bool:
-    with contextlib.suppress(CommandError):
+def _is_ready(client: Connection) -> bool:
+    with contextlib.suppress(ClientError):
         return client.get_readiness().get("status") == "ready"
     return False
 

@@ -1,34 +1,27 @@
 """Fetch stored files through the API, several at a time. Each file appears whole or not at all."""
 
-import fcntl
-import hashlib
-import os
 import shlex
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
-import requests
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from cli.api_client import ApiClient
 from cli.output import note, show_moment
+from rushes_client.connection import Connection
+from rushes_client.downloading import Advance, StoredFile, fetch
+from rushes_client.errors import ClientError
 from stack.errors import INTERRUPTED, CommandError
 
-CHUNK_BYTES = 1 << 20
 AT_ONCE = 4
-TRIES = 3
-"""How often a file is requested. Each request goes on where the one before was cut off."""
 SHOWN_PROBLEMS = 5
 
 Json = dict[str, Any]
-Advance = Callable[[int], None]
 
 
 @dataclass(slots=True)
@@ -55,7 +48,7 @@ def prepare_folder(folder: Path | None) -> None:
 
 
 def download_files(
-    client: ApiClient,
+    client: Connection,
     batch: str,
     jobs: Sequence[Json],
     *,
@@ -110,7 +103,7 @@ def _is_removed(job: Json, kind: str) -> bool:
     return (job.get(kind) or {}).get("removed_at") is not None
 
 
-def download_file(client: ApiClient, job: Json, *, folder: Path) -> Path:
+def download_file(client: Connection, job: Json, *, folder: Path) -> Path:
     """Fetch a job's video, or else its unverified file. Raises `CommandError` if it has neither."""
     prepare_folder(folder)
     return _fetch(client, job, folder=folder, advance=lambda _: None)[0]
@@ -119,7 +112,7 @@ def download_file(client: ApiClient, job: Json, *, folder: Path) -> Path:
 def _collect(found: Downloaded, job_id: str, result: Callable[[], tuple[Path, bool]]) -> None:
     try:
         path, is_new = result()
-    except CommandError as error:
+    except (CommandError, ClientError) as error:
         found.problems.extend(error.errors)
     except OSError as error:
         found.problems.append(f"the file of job {job_id} cannot be written: {(error.strerror or str(error)).lower()}")
@@ -137,7 +130,7 @@ def _report(jobs: Sequence[Json], found: Downloaded, *, folder: Path) -> None:
     note(f"{videos:,} video{'' if videos == 1 else 's'}{more} in {folder}{had}")
 
 
-def _fetch(client: ApiClient, job: Json, *, folder: Path, advance: Advance) -> tuple[Path, bool]:
+def _fetch(client: Connection, job: Json, *, folder: Path, advance: Advance) -> tuple[Path, bool]:
     """Return the path of a job's complete file, and whether it was fetched now."""
     kind = find_kind(job)
     if kind is None:
@@ -147,81 +140,5 @@ def _fetch(client: ApiClient, job: Json, *, folder: Path, advance: Advance) -> t
         hint = "`rushes job show` shows what it waits for"
         raise CommandError(f"job {job['id']} is {job['state']}: there is no file", hint=hint)
     file = job[kind]
-    target = _choose_path(folder, job, file)
-    if target.exists():
-        advance(file["bytes"])
-        return target, False
-    with (folder / f".{job['id']}.part").open("ab+") as part:
-        try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CommandError(f"the file of job {job['id']} is being fetched by another command") from None
-        for _ in range(TRIES):
-            if _receive(client, f"/v1/jobs/{job['id']}/{kind}", part, file, advance=advance):
-                return _publish(Path(part.name), folder, job, file), True
-    raise CommandError(f"the file of job {job['id']} arrived damaged or was cut off {TRIES} times")
-
-
-def _publish(part: Path, folder: Path, job: Json, file: Json) -> Path:
-    """Give a part its name, unless another command has used that name meanwhile."""
-    while True:
-        target = _choose_path(folder, job, file)
-        try:
-            os.link(part, target)
-        except FileExistsError:
-            if _choose_path(folder, job, file) != target:
-                continue
-        except OSError:  # a file system without links: reserve the name first, because some ignore case
-            with suppress(FileExistsError):
-                target.touch(exist_ok=False)
-                part.replace(target)
-                return target
-            continue
-        part.unlink()
-        return target
-
-
-def _receive(client: ApiClient, address: str, part: BinaryIO, file: Json, *, advance: Advance) -> bool:
-    """Return whether the part is the whole file now. Bytes that are not the file's are thrown away."""
-    is_cut = True
-    with suppress(requests.RequestException):
-        _continue(client, address, part, size=file["bytes"], advance=advance)
-        is_cut = False
-    if not is_cut and _digest(Path(part.name)) == file["sha256"]:
-        return True
-    advance(-part.seek(0, os.SEEK_END))
-    if not is_cut:
-        part.truncate(0)
-    return False
-
-
-def _continue(client: ApiClient, address: str, part: BinaryIO, *, size: int, advance: Advance) -> None:
-    """Append to a part what is missing. The API answers with the whole file if it cannot continue."""
-    have = part.seek(0, os.SEEK_END)
-    if have >= size:
-        advance(have)
-        return
-    with client.download(address, start=have) as answer:
-        if have and answer.status_code != requests.codes.partial:
-            have = part.truncate(0)
-        advance(have)
-        for chunk in answer.iter_content(CHUNK_BYTES):
-            part.write(chunk)
-            advance(len(chunk))
-        part.flush()
-        os.fsync(part.fileno())
-
-
-def _choose_path(folder: Path, job: Json, file: Json) -> Path:
-    """Return the path of a job's file: its own name, unless another file has it."""
-    name = PurePosixPath(file["file_name"]).name
-    own = Path(name if name not in ("", ".", "..") and name.isprintable() else f"{job['id']}.mp4")
-    for path in (folder / own, folder / f"{own.stem}.{job['id'][-12:]}{own.suffix}"):
-        if not path.exists() or (path.stat().st_size == file["bytes"] and _digest(path) == file["sha256"]):
-            return path
-    raise CommandError(f"{folder / own} and {path.name} exist and hold other files", hint="name another folder")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    stored = StoredFile(job["id"], kind, file["file_name"], file["bytes"], file["sha256"])
+    return fetch(client, stored, folder, advance=advance)

@@ -8,8 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TextIO
 
-from cli.api_client import ApiClient
 from cli.batch_download import download_files, find_kind, prepare_folder
+from rushes_client.connection import Connection
 
 RESULTS = "{batch}-results.csv"
 _COLUMNS = ("number", "prompt", "client_ref", "model", "state", "cost", "file", "sha256", "error", "id")
@@ -24,7 +24,7 @@ class ExportFormat(StrEnum):
     JSONL = "jsonl"
 
 
-def download_batch(client: ApiClient, batch: str, folder: Path, *, unverified: bool = False) -> dict[str, Path]:
+def download_batch(client: Connection, batch: str, folder: Path, *, unverified: bool = False) -> dict[str, Path]:
     """Fetch a batch's files into a folder, and write `<batch>-results.csv` next to them.
 
     Returns the paths by the jobs' ids.

@@ -11,10 +11,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cli.api_client import ApiClient, Declined
 from cli.output import show_counts, show_moment, show_money, show_seconds, show_text, show_time_left
 from rushes.timing import Every
-from stack.errors import CommandError, ServiceAway
+from rushes_client.connection import Connection
+from rushes_client.errors import ApiAway, ClientError, Declined
+from rushes_client.streaming import Changes
 
 REFRESH_SECONDS = 1.0
 PLAIN_SECONDS = 5.0
@@ -24,7 +25,7 @@ Pause = Callable[[float], None]
 
 
 def wait_for_batch(
-    client: ApiClient,
+    client: Connection,
     name: str,
     *,
     view: "View",
@@ -33,13 +34,15 @@ def wait_for_batch(
 ) -> dict[str, Any]:
     """Check a batch until all its jobs have ended, and return it. Keep trying while the API is temporarily away.
 
+    It checks when an event says that something has happened, and without events as often as it pauses.
+
     `pause` waits between two checks and may raise to end the waiting.
     """
-    failures = 0
+    changes, failures = Changes(client, name), 0
     while True:
         try:
             batch = client.get("batches", name)
-        except CommandError as error:
+        except ClientError as error:
             if not _is_temporary(error):
                 raise
             failures += 1
@@ -53,7 +56,10 @@ def wait_for_batch(
         view.show(batch)
         if batch["done"] >= batch["jobs"]:
             return batch
-        pause(every)
+        for _ in range(round(LONGEST_PAUSE_SECONDS / 2)):
+            pause(every)
+            if changes.take():
+                break
 
 
 def describe_batch(batch: dict[str, Any]) -> str:
@@ -141,5 +147,5 @@ class PlainView:
 View = LiveView | PlainView
 
 
-def _is_temporary(error: CommandError) -> bool:
-    return isinstance(error, ServiceAway) or (isinstance(error, Declined) and error.status >= 500)
+def _is_temporary(error: ClientError) -> bool:
+    return isinstance(error, ApiAway) or (isinstance(error, Declined) and error.status >= 500)

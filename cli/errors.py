@@ -11,6 +11,7 @@ from cli.output import print_errors
 from cli.prompt_file.records import FileRefused
 from models.db.errors import DatabaseAway
 from rushes.errors import InvalidInput, Refused, RushesError, Unavailable
+from rushes_client import ApiAway, ClientError, Declined
 from stack.errors import BAD_INPUT, FAILED, INTERRUPTED, SERVICE_AWAY, CommandError, ServiceAway
 
 SHOWN_PROBLEMS = 20
@@ -62,6 +63,8 @@ def _explain_others(error: Exception) -> CommandError:
     match error:
         case typer.Abort():
             return CommandError("interrupted", exit_code=INTERRUPTED)
+        case ClientError():
+            return CommandError(*error.errors, hint=error.hint, exit_code=_choose_code(error))
         case DatabaseAway():
             return ServiceAway(str(error), hint="start it, or set RUSHES_DATABASE_URL to where it runs")
         case _UsageError():
@@ -74,6 +77,11 @@ def _explain_others(error: Exception) -> CommandError:
         case _:
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             return CommandError(f"unexpected: {what}", hint="this is a bug in rushes; `rushes doctor` checks the rest")
+
+
+def _choose_code(error: ClientError) -> int:
+    is_callers_fault = isinstance(error, Declined) and error.status < 500
+    return SERVICE_AWAY if isinstance(error, ApiAway) else BAD_INPUT if is_callers_fault else FAILED
 
 
 def _explain_usage(error: Exception) -> CommandError:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from cli.api_client import ApiClient, Declined
 from rushes.catalog import REFERENCE, Parameter, find_reference, get_video_model, is_data_url, read_loose_value
 from rushes.errors import InvalidInput, Problem
 from rushes.jobs.uploads import LARGEST_UPLOAD, check_media, read_data_url
+from rushes_client.connection import Connection
+from rushes_client.errors import Declined
 from stack.errors import CommandError
 
 NOT_FOUND = 404
@@ -89,7 +90,7 @@ class LocalFiles:
             reason = (getattr(error, "strerror", None) or str(error)).lower()
             raise InvalidInput([Problem(field, f"is not an http(s) URL, nor a readable file: {reason}")]) from None
 
-    def send(self, client: ApiClient) -> None:
+    def send(self, client: Connection) -> None:
         """Send the files that the API does not have yet."""
         for sha256, file in self.found.items():
             try:
@@ -98,12 +99,15 @@ class LocalFiles:
                 if declined.status != NOT_FOUND:
                     raise
                 _, content = self._load(file.source, field=file.source[:80])
-                if client.upload(content, content_type=file.content_type)["sha256"] != sha256:
+                if (
+                    client.send("uploads", content=content, headers={"Content-Type": file.content_type})["sha256"]
+                    != sha256
+                ):
                     message = f"{file.source[:80]} has changed since it was checked"
                     raise CommandError(message, hint="run the same command again") from None
 
 
-def read_replacements(client: ApiClient, job: str, pairs: Iterable[str]) -> dict[str, Any]:
+def read_replacements(client: Connection, job: str, pairs: Iterable[str]) -> dict[str, Any]:
     """Read `NAME=VALUE` pairs for a job's input, and send the files that they name. Raises `InvalidInput`."""
     model, files = get_video_model(client.get("jobs", job)["model"]), LocalFiles(Path())
     values: dict[str, Any] = {}

@@ -35,6 +35,11 @@ def api_command(*, host: str, port: int) -> list[str]:
     return ["uvicorn", "--factory", "api.app:create_app", *address, "--no-access-log", "--no-proxy-headers"]
 
 
+def shared_api_command(descriptor: int) -> list[str]:
+    """The HTTP API, as one of several processes that share a listening socket."""
+    return ["api.serve", str(descriptor)]
+
+
 def step_worker_command(settings: Settings, *, number: int = 1) -> list[str]:
     """A worker for steps that take seconds: submissions and checks. Run any number of them."""
     threads = settings.count_submit_threads() + settings.watch_threads

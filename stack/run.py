@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rushes.settings import API_KEY_FILE, load_settings
 from stack.data_folder import hold_folder, remove_services, write_services
@@ -29,25 +30,19 @@ SERVICES = [
 ]
 
 
-def run_stack(
-    *, workers: int, port: int | None, flower_port: int, simulator_port: int, fast: bool, verbose: bool
-) -> int:
-    """Implements `rushes up`. Returns 0 after Ctrl-C. If the start fails, stops everything and raises the error."""
+def run_stack(*, fast: bool, verbose: bool, **options: Any) -> int:
+    """Implements `rushes up` with these `StackOptions`. Returns 0 after Ctrl-C.
+
+    If the start fails, it stops everything and raises the error.
+    """
     settings = load_settings(running_stack=False)
     if fast and not settings.uses_simulator:
         hint = "unset WAVESPEED_API_KEY for a trial, or start without --fast"
         raise CommandError("--fast works only with simulated renders, but WAVESPEED_API_KEY is set", hint=hint)
     settings = settings.with_changes(**FAST) if fast else settings
-    options = StackOptions(
-        folder=settings.data_dir,
-        workers=workers,
-        port=port,
-        flower_port=flower_port,
-        simulator_port=simulator_port,
-        simulator_options=FAST_SIMULATOR if fast else (),
-    )
+    chosen = StackOptions(folder=settings.data_dir, simulator_options=FAST_SIMULATOR if fast else (), **options)
     with hold_folder(settings.data_dir), Interrupts() as interrupts:
-        stack = Stack(settings, options, say=say, interrupts=interrupts)
+        stack = Stack(settings, chosen, say=say, interrupts=interrupts)
         with contextlib.suppress(Interrupted, KeyboardInterrupt), running(stack, verbose=verbose):
             print_addresses(stack)
             while True:

@@ -32,6 +32,7 @@ class ProcessService:
     wave: int = 0
     patience_seconds: float = 10.0  # it may take this long to stop by itself
     stop_signal: signal.Signals = signal.SIGTERM
+    sockets: Sequence[int] = ()  # descriptors of listening sockets that it gets
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -51,6 +52,7 @@ class ProcessService:
                     cwd=ROOT,  # `-A workers.app` must find our package, whatever is in the user's folder
                     env=dict(self.environment),
                     start_new_session=True,
+                    pass_fds=self.sockets,
                 )
         except OSError as error:
             raise Unavailable(f"{self.name} cannot be started: {error}") from error

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from stack.supervisor import PAUSE_SECONDS, Say, Supervisor
 SIMULATOR_KEY = "simulator"
 READY_SECONDS = 90.0
 ASK_SECONDS = 2.0
+BACKLOG = 2048
 
 
 class Wave(IntEnum):
@@ -55,6 +57,7 @@ class StackOptions:
 
     folder: Path
     workers: int = 1
+    api_processes: int = 1
     port: int | None = None
     flower_port: int = 5555
     simulator_port: int = 8900
@@ -81,6 +84,7 @@ class Stack:
         self._interrupts = interrupts
         self._supervisor = Supervisor(say)
         self._ports: set[int] = set()
+        self._listener: socket.socket | None = None  # shared by the processes of the API
         self._hold = PortHold()  # a process listens seconds after its port was chosen, and restarts on the same port
 
     @property
@@ -123,6 +127,8 @@ class Stack:
         """Stop everything that was started, in order. A second interrupt kills the services at once."""
         self._interrupts.is_blocking = False
         self._supervisor.stop(is_forced=lambda: self._interrupts.is_forced)
+        if self._listener is not None:
+            self._listener.close()
         self._hold.release()
 
     def _start_servers(self) -> None:
@@ -171,15 +177,20 @@ class Stack:
         self.settings = self.settings.with_changes(url=web_url(host, port))
         if self.simulates and self.settings.public_url is None:
             self.settings = self.settings.with_changes(public_url=self.settings.url)
-        self._start_process(
-            "api",
-            processes.api_command(host=host, port=port),
-            # The API needs the key only if it receives webhooks: it asks the provider for their signing secret.
-            environment=processes.process_environment(
-                self.settings, os.environ, with_key=self.settings.public_url is not None
-            ),
-            wave=Wave.API,
-        )
+        # The API needs the key only if it receives webhooks: it asks the provider for their signing secret.
+        with_key = self.settings.public_url is not None
+        environment = processes.process_environment(self.settings, os.environ, with_key=with_key)
+        if self.options.api_processes == 1:
+            command = processes.api_command(host=host, port=port)
+            self._start_process("api", command, environment=environment, wave=Wave.API)
+            return
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        shared = self._listener.fileno()
+        command = processes.shared_api_command(shared)
+        for number in range(1, self.options.api_processes + 1):
+            name = f"api{number}"
+            self._start_process(name, command, environment=environment, wave=Wave.API, sockets=[shared])
 
     def _start_workers(self) -> None:
         environment = processes.process_environment(self.settings, os.environ, with_key=True)
@@ -211,7 +222,15 @@ class Stack:
         environment = processes.process_environment(self.settings, os.environ) | options
         self._start_process("flower", processes.flower_command(port=port), environment=environment, wave=Wave.FLOWER)
 
-    def _start_process(self, name: str, command: Sequence[str], *, environment: dict[str, str], wave: Wave) -> None:
+    def _start_process(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: dict[str, str],
+        wave: Wave,
+        sockets: Sequence[int] = (),
+    ) -> None:
         self._interrupts.check()
         service = ProcessService(
             name=name,
@@ -221,6 +240,7 @@ class Stack:
             wave=wave,
             patience_seconds=PATIENCE_SECONDS[wave],
             stop_signal=STOP_SIGNALS.get(wave, signal.SIGTERM),
+            sockets=sockets,
         )
         self._supervisor.start(service)
 

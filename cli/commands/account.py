@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from cli.api_client import open_api
+from cli.api import open_api
 from cli.options import JsonOption
 from cli.output import print_facts, print_json, show_money, show_text
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.api_client import ApiClient, open_api
+from cli.api import open_api
 from cli.options import JsonOption, LimitOption
 from cli.output import (
     note,
@@ -22,6 +22,7 @@ from cli.output import (
     show_money,
     show_text,
 )
+from rushes_client.connection import Connection
 from stack.errors import BAD_INPUT, INTERRUPTED, CommandError
 
 REFRESH_SECONDS = 0.3
@@ -151,7 +152,7 @@ def change_jobs(
     return action
 
 
-def _wait(client: ApiClient, action: dict[str, Any]) -> dict[str, Any]:
+def _wait(client: Connection, action: dict[str, Any]) -> dict[str, Any]:
     try:
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
             bar = progress.add_task(action["kind"], total=action["matched"])

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from cli.api_client import Json, open_api
+from cli.api import open_api
 from cli.choosing import read_moment
 from cli.options import JsonOption, LimitOption
 from cli.output import print_list, show_moment, show_text
+from rushes_client.connection import Json
 
 
 def audit_log(

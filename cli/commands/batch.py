@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cli.api_client import ApiClient, open_api
+from cli.api import open_api
 from cli.batch_export import ExportFormat, download_batch, write_results
 from cli.batch_progress import open_view, wait_for_batch
 from cli.options import JsonOption, LimitOption
@@ -27,6 +27,7 @@ from cli.output import (
     show_time_left,
 )
 from rushes.settings import Settings, load_settings
+from rushes_client.connection import Connection
 from stack.errors import INTERRUPTED, CommandError
 
 SHOWN_FAILURES = 10
@@ -140,7 +141,7 @@ def delete(batch: NameArgument, as_json: JsonOption = False) -> None:
     print_answer(action, f"batch {batch} is being removed: its files now, its rows later", as_json=as_json)
 
 
-def _watch(client: ApiClient, batch: str) -> dict[str, Any]:
+def _watch(client: Connection, batch: str) -> dict[str, Any]:
     try:
         with open_view() as view:
             return wait_for_batch(client, batch, view=view)
@@ -149,7 +150,7 @@ def _watch(client: ApiClient, batch: str) -> dict[str, Any]:
         raise CommandError("interrupted", hint=hint, exit_code=INTERRUPTED) from None
 
 
-def show_batch(client: ApiClient, batch: dict[str, Any], *, settings: Settings) -> None:
+def show_batch(client: Connection, batch: dict[str, Any], *, settings: Settings) -> None:
     """Print everything about a batch for a person, and why jobs of it failed."""
     cost, account = batch["cost"], batch.get("account") or {}
     running, left = batch["done"] < batch["jobs"], batch.get("time_left")
@@ -196,7 +197,7 @@ def find_folder(batch: dict[str, Any], settings: Settings) -> str:
     return batch.get("folder") or "" if urlsplit(settings.url).hostname in LOOPBACK else ""
 
 
-def _show_failures(client: ApiClient, batch: dict[str, Any]) -> None:
+def _show_failures(client: Connection, batch: dict[str, Any]) -> None:
     failed = list(client.list_items("jobs", limit=SHOWN_FAILURES, batch=batch["id"], state="failed"))
     rows = [(job["number"], job["id"], show_text((job["error"] or {}).get("message", ""), limit=100)) for job in failed]
     print_table(("JOB", "ID", "WHY IT FAILED"), rows)

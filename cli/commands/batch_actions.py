@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import open_api
+from cli.api import open_api
 from cli.commands import batch as batch_commands
 from cli.commands.action import DryRunOption, YesOption, change_jobs
 from cli.commands.batch import NameArgument

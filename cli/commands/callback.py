@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from cli.api_client import Json, open_api
+from cli.api import open_api
 from cli.commands.endpoint import EndpointArgument, find_endpoint_id
 from cli.options import JsonOption, LimitOption
 from cli.output import print_answer, print_facts, print_json, print_list, show_moment, show_text
+from rushes_client.connection import Json
 
 ANSWER_SHOWN = 1_024
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cli.api_client import open_api
+from cli.api import open_api
 from cli.options import JsonOption
 from cli.output import print_json, print_table, show_money
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import requests
 
-from cli.api_client import ApiClient, open_api
+from cli.api import open_api
 from cli.batch_progress import open_view, wait_for_batch
 from cli.commands.batch import find_folder
 from cli.output import note, print_facts, show_money, show_seconds
 from cli.prompt_file.jobs import Fill
 from cli.prompt_file.push import load_jobs, print_warnings, push_batch
 from rushes.settings import Settings
+from rushes_client.connection import Connection
 from stack.errors import FAILED, CommandError
 from stack.interrupts import Interrupts
 from stack.processes import default_settings
@@ -84,7 +85,7 @@ def _rest_until(stack: Stack, deadline: float) -> Callable[[float], None]:
     return rest
 
 
-def _print_failures(client: ApiClient, ended: dict[str, Any]) -> None:
+def _print_failures(client: Connection, ended: dict[str, Any]) -> None:
     for job in client.list_items("jobs", limit=10, batch=ended["id"], state="failed"):
         note(f"job {job['number']} failed: {(job['error'] or {}).get('message')}")
 

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from cli.api_client import ApiClient, Json, open_api
+from cli.api import open_api
 from cli.options import JsonOption
 from cli.output import note, print_answer, print_json, print_line, print_list, show_moment, show_text
 from cli.prompt_file.options import read_length
+from rushes_client.connection import Connection, Json
 from stack.errors import BAD_INPUT, CommandError
 
 app = typer.Typer(help="Endpoints: where callbacks go.", no_args_is_help=True)
@@ -107,7 +108,7 @@ def delete(endpoint: EndpointArgument, as_json: JsonOption = False) -> None:
     print_answer(answer, f"endpoint {answer['id']} is deleted", as_json=as_json)
 
 
-def find_endpoint_id(client: ApiClient, words: str) -> str:
+def find_endpoint_id(client: Connection, words: str) -> str:
     """Return the id of the endpoint with this id or URL. Raises `CommandError` if there is none, or more than one."""
     found = [each for each in client.get("endpoints")["items"] if words in (each["id"], each["url"])]
     if len(found) == 1:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import open_api
+from cli.api import open_api
 from cli.choosing import read_moment, read_which
 from cli.options import JsonOption
 from cli.output import batch_of, note, place_of, print_facts, print_json, print_line, show_moment, show_money, show_text

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import open_api
+from cli.api import open_api
 from cli.batch_download import download_file
 from cli.commands.action import change_jobs
 from cli.commands.job_list import list_jobs

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import open_api
+from cli.api import open_api
 from cli.choosing import read_when, read_which
 from cli.options import JsonOption, LimitOption
 from cli.output import place_of, print_list, show_age, show_state, show_text

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from cli.api_client import ApiClient, Json, open_api
+from cli.api import open_api
 from cli.options import JsonOption
 from cli.output import note, print_answer, print_facts, print_json, print_line, print_list, show_moment, show_text
 from cli.prompt_file.options import read_length
 from models.tables.access import DEFAULT_TENANT_NAME
 from rushes.access.keys import hint_at, is_well_formed
+from rushes_client.connection import Connection, Json
 from stack.errors import BAD_INPUT, CommandError
 
 _OVER = ("expired", "revoked")
@@ -143,7 +144,7 @@ def _read_expiry(expires: str | None) -> str | None:
     return (datetime.now(UTC) + read_length(expires, option="--expires")).isoformat() if expires else None
 
 
-def _find_id(client: ApiClient, words: str, tenant: str | None) -> str:
+def _find_id(client: Connection, words: str, tenant: str | None) -> str:
     """Return the id of the key that a person means. Raises `CommandError` if there is none, or more than one."""
     words = hint_at(words) if is_well_formed(words) else words  # so that no message repeats the key
     keys = client.get("keys", tenant=tenant)["items"]

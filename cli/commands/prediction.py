@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from cli.api_client import Declined, open_api
+from cli.api import open_api
 from cli.options import JsonOption, PredictionArgument
 from cli.output import print_answer
-from stack.errors import CommandError
+from rushes_client.errors import Declined
+from stack.errors import BAD_INPUT, CommandError
 
 UNACCEPTED = 422
 
@@ -46,6 +47,6 @@ def abandon(
             if declined.status != UNACCEPTED or accept_double_cost:
                 raise
             hint = "repeat it with --accept-double-cost if that is what you want"
-            raise CommandError(*declined.errors, hint=hint, exit_code=declined.exit_code) from declined
+            raise CommandError(*declined.errors, hint=hint, exit_code=BAD_INPUT) from declined
     line = f"prediction {prediction} is abandoned; job {answer['id']} is {answer['state']}"
     print_answer(answer, line, as_json=as_json)

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import ApiClient, Json, open_api
+from cli.api import open_api
 from cli.options import JsonOption
 from cli.output import note, print_facts, print_json
 from cli.prompt_file.options import read_length
 from rushes.errors import InvalidInput, Problem
+from rushes_client.connection import Connection, Json
 
 SHORTEST = timedelta(days=8)
 """The API refuses less, too."""
@@ -44,12 +45,12 @@ def prune(*, older_than: OlderOption, dry_run: DryRunOption = False, as_json: Js
         print_facts({name: f"{value:,}" for name, value in found.items()})
 
 
-def _count(client: ApiClient, asked: Json) -> dict[str, int]:
+def _count(client: Connection, asked: Json) -> dict[str, int]:
     counts: dict[str, int] = client.post("prune", body=asked, seconds=PRUNE_SECONDS)["prunable"]
     return counts
 
 
-def _remove(client: ApiClient, asked: Json) -> dict[str, int]:
+def _remove(client: Connection, asked: Json) -> dict[str, int]:
     """Repeat the request until nothing is left, and return the sums."""
     sums: dict[str, int] = {}
     while True:

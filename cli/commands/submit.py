@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_client import PUSH_SECONDS, ApiClient, Declined, open_api
+from cli.api import open_api
 from cli.batch_download import prepare_folder
 from cli.batch_export import download_batch
 from cli.batch_progress import open_view, wait_for_batch
@@ -23,6 +23,8 @@ from cli.prompt_file.push import choose_name, explain_refusal, load_jobs, print_
 from cli.prompt_file.records import PromptFile
 from cli.prompt_file.summary import summarise
 from rushes.settings import Settings, load_settings
+from rushes_client.connection import PUSH_SECONDS, Connection
+from rushes_client.errors import ClientError, Declined
 from stack.errors import FAILED, INTERRUPTED, CommandError
 
 BatchOption = Annotated[
@@ -93,7 +95,7 @@ def _load(
 
 def _forecast(settings: Settings, prepared: Prepared) -> tuple[float, float] | None:
     """Ask the API for the latest likely end of the first and of the last job, in seconds from now; None if unknown."""
-    with suppress(CommandError), open_api(settings) as client:
+    with suppress(ClientError), open_api(settings) as client:
         answer = client.post("estimate", body={"jobs": prepared.jobs, "forecast": True}, seconds=PUSH_SECONDS)
         if answer.get("time_left"):
             return answer["first_time_left"]["high_seconds"], answer["time_left"]["high_seconds"]
@@ -155,7 +157,7 @@ def _print_pushed(pushed: dict[str, Any], *, as_json: bool) -> int:
 
 
 def _see_through(
-    client: ApiClient, pushed: dict[str, Any], *, settings: Settings, download: Path | None, as_json: bool
+    client: Connection, pushed: dict[str, Any], *, settings: Settings, download: Path | None, as_json: bool
 ) -> int:
     name = pushed["name"]
     note(f"batch {name} ({pushed['id']}): {pushed['jobs']:,} jobs, {show_money(pushed['cost']['estimated'])} estimated")

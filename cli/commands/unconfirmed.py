@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.api_client import open_api
+from cli.api import open_api
 from cli.options import JsonOption, PredictionArgument
 from cli.output import print_answer, print_list, show_moment, show_money, show_text
 

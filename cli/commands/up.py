@@ -7,6 +7,9 @@ import typer
 WorkersOption = Annotated[
     int, typer.Option("--workers", "-w", min=1, max=64, help="Worker processes for submits and checks.")
 ]
+ApiOption = Annotated[
+    int, typer.Option("--api-processes", min=1, max=64, help="Processes of the API, which share its port.")
+]
 PortOption = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port of the API instead of RUSHES_URL's; 0 picks any.")
 ]
@@ -21,6 +24,7 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show what 
 def up(
     *,
     workers: WorkersOption = 1,
+    api_processes: ApiOption = 1,
     port: PortOption = None,
     flower_port: FlowerOption = 5555,
     simulator_port: SimulatorOption = 8900,
@@ -43,5 +47,11 @@ def up(
     from stack.run import run_stack  # noqa: PLC0415 - embedded servers are an extra that other commands do without
 
     return run_stack(
-        workers=workers, port=port, flower_port=flower_port, simulator_port=simulator_port, fast=fast, verbose=verbose
+        workers=workers,
+        api_processes=api_processes,
+        port=port,
+        flower_port=flower_port,
+        simulator_port=simulator_port,
+        fast=fast,
+        verbose=verbose,
     )

@@ -8,7 +8,7 @@ from decimal import Decimal
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from cli.api_client import open_api
+from cli.api import open_api
 from cli.doctor.health import Check, Status, check_webhooks, judge_health
 from models.db.errors import DatabaseAway
 from models.db.session import is_on_reserve, open_sessions
@@ -21,7 +21,7 @@ from rushes.runtime import open_operator_database
 from rushes.settings import Settings, load_settings
 from rushes.wavespeed.answers import KeyRefused, NoCredit
 from rushes.wavespeed.client import Timeouts, WaveSpeedClient
-from stack.errors import CommandError
+from rushes_client.errors import ClientError
 from stack.migrations import name_place
 
 SCARCE_BYTES = 5 * 10**9
@@ -151,7 +151,7 @@ def check_api(settings: Settings) -> Check:
     try:
         with open_api(settings) as client:
             readiness = client.get_readiness()
-    except CommandError as error:
+    except ClientError as error:
         return Check("api", "failed", str(error), error.hint)
     if readiness.get("status") != "ready":
         said = f"{client.url} is not ready to accept jobs"

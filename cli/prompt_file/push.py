@@ -11,7 +11,6 @@ from typing import Any
 
 import typer
 
-from cli.api_client import PUSH_SECONDS, AnswerLost, ApiClient, Declined, make_once
 from cli.output import name_for, note, print_errors, show_seconds
 from cli.prompt_file.jobs import Fill, Prepared, prepare_jobs
 from cli.prompt_file.parse import STDIN, ReadOptions, read_prompt_file
@@ -19,7 +18,9 @@ from cli.prompt_file.records import FileRefused, HeaderMissing, LineProblem, Pro
 from rushes.errors import InvalidInput, Problem
 from rushes.jobs.pushing import BATCH_NAME
 from rushes.settings import Settings
-from stack.errors import INTERRUPTED, CommandError, ServiceAway
+from rushes_client.connection import PUSH_SECONDS, Connection, make_once
+from rushes_client.errors import AnswerLost, ApiAway, ClientError, Declined
+from stack.errors import BAD_INPUT, INTERRUPTED, CommandError, ServiceAway
 
 CLOCK_ALLOWANCE = timedelta(minutes=5)
 """How far this machine's clock may differ from the database's."""
@@ -64,7 +65,7 @@ def choose_name(given: str | None, source: str, *, now: datetime | None = None) 
 
 
 def push_batch(
-    client: ApiClient,
+    client: Connection,
     name: str,
     *,
     file: PromptFile,
@@ -96,13 +97,13 @@ def push_batch(
     return pushed
 
 
-def _push_until_answered(client: ApiClient, body: dict[str, Any], *, repeat: str) -> dict[str, Any]:
+def _push_until_answered(client: Connection, body: dict[str, Any], *, repeat: str) -> dict[str, Any]:
     pauses, once = iter(PAUSES_SECONDS), make_once()
     is_lost = False
     while True:
         try:
             return client.post("batches", body=body, seconds=PUSH_SECONDS, once=once)
-        except ServiceAway as error:
+        except ApiAway as error:
             is_lost = is_lost or isinstance(error, AnswerLost)
             pause = next(pauses, None)
             if not is_lost or pause is None:
@@ -113,9 +114,9 @@ def _push_until_answered(client: ApiClient, body: dict[str, Any], *, repeat: str
             sleep(pause)
 
 
-def _explain_interrupt(client: ApiClient, name: str, *, began_at: datetime) -> CommandError:
+def _explain_interrupt(client: Connection, name: str, *, began_at: datetime) -> CommandError:
     hint = f"`rushes batch show {name}` shows whether the batch is stored"
-    with suppress(CommandError, KeyboardInterrupt):
+    with suppress(ClientError, KeyboardInterrupt):
         batch = client.get("batches", name)
         if datetime.fromisoformat(batch["created_at"]) > began_at - CLOCK_ALLOWANCE:
             hint = f"batch {name} is stored with {batch['jobs']:,} jobs; `rushes batch show {name}` follows it"
@@ -125,7 +126,7 @@ def _explain_interrupt(client: ApiClient, name: str, *, began_at: datetime) -> C
 def explain_refusal(declined: Declined, *, file: PromptFile, prepared: Prepared) -> Exception:
     """Express the API's refusal in terms of the file's lines, if it is about lines."""
     if declined.status == 409:
-        return CommandError(*declined.errors, hint="choose another name with --batch", exit_code=declined.exit_code)
+        return CommandError(*declined.errors, hint="choose another name with --batch", exit_code=BAD_INPUT)
     problems = []
     for problem in declined.problems:
         found = _JOB_FIELD.fullmatch(problem.field)

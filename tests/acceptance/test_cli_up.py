@@ -192,3 +192,18 @@ def test_no_process_outlives_a_killed_supervisor(tmp_path: Path) -> None:
         rushes.wait_for(READY)
         rushes.process.send_signal(signal.SIGKILL)
         rushes.wait_until(lambda: find_left(tmp_path) == [], what="everything is gone")
+
+
+def test_processes_of_the_api_share_a_port_and_one_may_die(tmp_path: Path) -> None:
+    with start_rushes("up", "--api-processes", "2", *ANY_PORT, folder=tmp_path) as rushes:
+        rushes.wait_for(READY)
+        running = Up(rushes, tmp_path)
+        url = running.url_of("API")
+        running.find_process("api.serve").kill()
+        rushes.wait_for(" ended (killed by SIGKILL)")
+        for _ in range(20):
+            assert requests.get(f"{url}/healthz", timeout=30).ok
+        rushes.wait_for("is started again")
+        rushes.interrupt()
+        assert rushes.wait() == 0
+    assert find_left(tmp_path) == []

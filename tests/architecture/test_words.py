@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = ("api", "bench", "chaos", "cli", "models", "rushes", "sandbox", "stack", "tests", "workers")
+PLACES = ("api", "bench", "chaos", "cli", "models", "rushes", "rushes_client", "sandbox", "stack", "tests", "workers")
 WORDS = {
     "absent": "not_found",
     "ahead": "overcommit",

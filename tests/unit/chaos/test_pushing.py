@@ -8,7 +8,7 @@ import pytest
 
 from chaos.farm import Pusher
 from chaos.plan import Push
-from cli.api_client import Declined
+from rushes_client.errors import Declined
 from stack.processes import default_settings
 from tests.support.cli_stub import Answer, StubApi, batch, problem, serve_stub
 

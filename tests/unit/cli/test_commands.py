@@ -384,7 +384,7 @@ def test_two_commands_do_not_fetch_one_file_at_once(run: Run) -> None:
         with serve_videos(Answer(206, b"oo")) as stub:
             code, _, err = run(stub, "batch", "download", "pilot", "films")
     assert code == 1
-    assert f"error: the file of job {UUID} is being fetched by another command" in err
+    assert f"error: the file of job {UUID} is being fetched by another process" in err
 
 
 def test_the_same_jobs_bought_again_are_found_by_name(run: Run, pauses: list[float]) -> None:

@@ -13,6 +13,7 @@ from cli.errors import report, run_guarded
 from cli.prompt_file.records import FileRefused, LineProblem
 from models.db.errors import DatabaseAway
 from rushes.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
+from rushes_client.errors import ApiAway, Declined
 from stack.errors import CommandError, ServiceAway
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,6 +29,9 @@ hint: this is a bug in rushes; `rushes doctor` checks the rest
     [
         (CommandError("a", "b", hint="c\nd", exit_code=7), 7, "error: a\nerror: b\nhint: c\nhint: d\n"),
         (ServiceAway("gone"), 3, "error: gone\n"),
+        (ApiAway("gone", hint="wait"), 3, "error: gone\nhint: wait\n"),
+        (Declined(409, "it exists"), 2, "error: it exists\n"),
+        (Declined(500, "it broke"), 1, "error: it broke\nhint: see the API's log\n"),
         (
             FileRefused("f", [LineProblem(17, Problem("duration", "wrong"))]),
             2,

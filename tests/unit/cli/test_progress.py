@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.api_client import ApiClient, Declined
 from cli.batch_progress import LiveView, PlainView, describe_batch, open_view, wait_for_batch
-from stack.errors import ServiceAway
+from rushes_client.connection import Connection
+from rushes_client.errors import ApiAway, Declined
 from tests.support.cli_stub import batch
 
 RUNNING: dict[str, Any] = {
@@ -19,7 +19,7 @@ RUNNING: dict[str, Any] = {
 }
 
 
-class ScriptedClient(ApiClient):
+class ScriptedClient(Connection):
     """Answers from a list; exceptions are raised."""
 
     def __init__(self, *answers: dict[str, Any] | Exception) -> None:
@@ -27,6 +27,8 @@ class ScriptedClient(ApiClient):
         self.answers = list(answers)
 
     def get(self, *path: str, **query: Any) -> dict[str, Any]:
+        if path == ("events",):
+            raise Declined(404, "an older API")
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -56,7 +58,7 @@ def test_a_batch_is_checked_until_every_job_has_ended() -> None:
 
 def test_an_api_that_restarts_is_waited_for_with_a_note_and_growing_pauses() -> None:
     view, pauses = Notebook(), list[float]()
-    away = [ServiceAway("the API cannot be reached")] * 5 + [Declined(500, "starting")]
+    away = [ApiAway("the API cannot be reached")] * 5 + [Declined(500, "starting")]
     wait_for_batch(ScriptedClient(batch(done=0), *away, batch()), "pilot", view=view, every=1.0, pause=pauses.append)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
     assert view.notes == [

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.api_client import ApiClient
 from cli.batch_export import download_batch
+from rushes_client.connection import Connection
 from tests.support.cli_stub import UUID, Answer, Run, action, job, problem, serve_stub
 
 NOTHING = {"jobs": 0, "predictions": 0, "events": 0, "batches": 0, "files": 0}
@@ -73,7 +73,10 @@ def test_a_batch_that_is_not_done_is_refused_in_the_api_s_words(run: Run) -> Non
 
 def test_a_download_leaves_out_what_was_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gone = {"url": "x", "sha256": "0", "removed_at": REMOVED_AT}
-    with serve_stub(Answer(200, {"items": [job(video=gone)], "next_cursor": None})) as stub, ApiClient(stub.url) as api:
+    with (
+        serve_stub(Answer(200, {"items": [job(video=gone)], "next_cursor": None})) as stub,
+        Connection(stub.url) as api,
+    ):
         assert download_batch(api, "pilot", tmp_path) == {}
     assert "the videos of 1 job were removed on purpose" in capsys.readouterr().err
     assert len(stub.asked) == 1

@@ -1,0 +1,110 @@
+"""Follow the event feed: as a stream, or by long polling where a stream does not come through."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+import requests
+
+from rushes_client.connection import Connection
+from rushes_client.errors import ApiAway, ClientError
+from rushes_client.models import Event
+
+QUIET_SECONDS = 40.0
+"""A stream sends a comment every fifteen seconds. After this long without one it is broken."""
+WAIT_SECONDS = 20
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 30.0
+STREAM = "/v1/events/stream"
+
+
+Step = tuple[int | None, Event | None]
+"""The id to continue from, if it is known, and what happened there; None: the connection is alive."""
+
+
+def follow(
+    connection: Connection, *, after: int | None, kinds: Sequence[str] = (), batch: str | None = None
+) -> Generator[Event | None, None, None]:
+    """Yield every event after this id, for ever. It continues where it was after a broken connection.
+
+    None means that nothing has happened for some seconds. Without `after` it begins with the oldest event. Raises
+    `Declined` if the API refuses it, for example because the key was revoked.
+    """
+    query: dict[str, Any] = {"kinds": ",".join(kinds) or None, "batch": batch}
+    read, failures = _stream, 0
+    while True:
+        try:
+            for cursor, event in read(connection, query | {"after": after}):
+                failures, after = 0, after if cursor is None else cursor
+                yield event
+        except _NoStream:
+            read = _poll  # a proxy keeps the stream to itself
+        except ApiAway as error:
+            failures += 1
+            yield None
+            time.sleep(error.retry_after or min(LONGEST_PAUSE_SECONDS, 0.25 * 2**failures))
+
+
+class Changes:
+    """Says whether something happened to a batch. A thread follows its events until the process ends."""
+
+    def __init__(self, connection: Connection, batch: str) -> None:
+        self._connection = connection
+        self._batch = batch
+        self._happened = threading.Event()
+        self._is_alive = False
+        threading.Thread(target=self._run, name="rushes-changes", daemon=True).start()
+
+    def take(self) -> bool:
+        """Return whether something may have happened since the last call: always, while no events come through."""
+        happened = self._happened.is_set()
+        self._happened.clear()
+        return happened or not self._is_alive
+
+    def _run(self) -> None:
+        with contextlib.suppress(ClientError):
+            cursor = self._connection.get("events", after="latest", limit=1)["cursor"]
+            for event in follow(self._connection, after=cursor, batch=self._batch):
+                self._is_alive = True
+                if event is not None:
+                    self._happened.set()
+        self._is_alive = False
+
+
+class _NoStream(Exception):
+    """The stream was opened and nothing came, not even its first comment."""
+
+
+def _stream(connection: Connection, query: dict[str, Any]) -> Iterator[Step]:
+    """Yield what one stream brings until it ends, which is an `ApiAway` as well."""
+    has_begun, headers = False, {"Accept": "text/event-stream"}
+    try:
+        with connection.open_stream(STREAM, params=query, seconds=QUIET_SECONDS, headers=headers) as answer:
+            for step in _read_steps(answer):
+                has_begun = True
+                yield step
+    except requests.RequestException as error:
+        raise (ApiAway("the stream of events was cut off") if has_begun else _NoStream) from error
+    raise ApiAway("the stream of events ended", retry_after=PAUSE_SECONDS)
+
+
+def _read_steps(answer: requests.Response) -> Iterator[Step]:
+    data = b""
+    for line in answer.iter_lines():
+        if line.startswith(b"data:"):
+            data = line[5:]
+        elif data and not line:  # only now is the event complete
+            event, data = Event.model_validate_json(data), b""
+            yield event.id, event
+        elif line.startswith(b":"):
+            yield None, None
+
+
+def _poll(connection: Connection, query: dict[str, Any]) -> Iterator[Step]:
+    """Yield what one request finds. It waits for something to happen."""
+    page = connection.get("events", **query, wait=WAIT_SECONDS)
+    for item in page["items"]:
+        event = Event.model_validate(item)
+        yield event.id, event
+    yield page["cursor"], None
