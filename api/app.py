@@ -32,6 +32,7 @@ from api.routes import (
 )
 from rushes.access.callers import KeyRing
 from rushes.logs import configure_logging
+from rushes.monitoring.metrics import open_metrics
 from rushes.runtime import Runtime
 from rushes.settings import Settings, load_settings
 
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(None, None, static_url=ASSETS, title=TITLE, version=version("rushes"), lifespan=_live)
     app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
     app.state.keys = KeyRing(app.state.runtime.sessions)
+    app.state.metrics = open_metrics(app.state.runtime.sessions)
     app.state.large_reads, app.state.large_body = asyncio.Semaphore(2), asyncio.Lock()
     app.add_middleware(BoundedAnswers)
     app.add_middleware(AccessLog)

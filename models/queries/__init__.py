@@ -16,6 +16,7 @@ from models.queries import (
 from models.queries.access import audit_log, keys
 from models.queries.accounts import status, summary
 from models.queries.events import feed
+from models.queries.statistics import totals
 from models.queries.watching import render_times, renders, webhooks
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "status",
     "storing",
     "summary",
+    "totals",
     "waiting",
     "webhooks",
 ]

@@ -75,6 +75,7 @@ NEEDS = {
     "POST /v1/keys/{key_id}/rotate": callers.ADMIN,
     "POST /v1/keys/{key_id}/revoke": callers.ADMIN,
     "GET /v1/audit-log": callers.OBSERVE,
+    "GET /metrics": callers.OBSERVE,
 }
 """Every route that needs a key, and what the key must allow."""
 

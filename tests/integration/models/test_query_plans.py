@@ -319,7 +319,7 @@ def read_page(farm: Farm) -> None:
     transitions.lists.note_sweep_lag(farm.session, farm.account, seconds=1.0)
     transitions.lists.note_list_failure(farm.session, farm.account, elapsed=1.0)
     transitions.lists.note_own_share(farm.session, farm.account, shown=running[:100], unlike=0.0)
-    transitions.lists.set_check_price(farm.session, farm.account, price=0.5)
+    transitions.lists.record_checks(farm.session, farm.account, price=0.5, budget=5.0, requests=7)
     transitions.lists.owe_requests(farm.session, farm.account, count=2)
     transitions.lists.pay_requests(farm.session, farm.account, count=1)
 
