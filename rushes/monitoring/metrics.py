@@ -119,7 +119,7 @@ def read_storing(session: Session) -> Iterator[Metric]:
     meaning = "Time for which every download from the output host has failed."
     yield _gauge("output_outage_seconds", meaning, outage.seconds if outage else 0)
     yield _gauge("store_unusable", "1 if no store worker can store another video, else 0.", store.problem is not None)
-    yield _gauge("store_free_bytes", "Free space for videos beyond which nothing is known.", store.free_bytes)
+    yield _gauge("store_free_bytes", "Free space for videos, as a store worker reports it.", store.free_bytes)
 
 
 def read_database(session: Session) -> Iterator[Metric]:

@@ -452,6 +452,12 @@ COUNTING: dict[str, Ask] = {
     ),
     "the farm": lambda farm: queries.health.find_farm(farm.session),
     "its health": lambda farm: queries.health.find_health(farm.session),
+    "its totals": lambda farm: (
+        queries.totals.find_totals(farm.session, ACCOUNT),
+        queries.totals.list_latencies(farm.session),
+        queries.totals.count_stale_writes(farm.session),
+        queries.totals.measure_oldest_transaction(farm.session),
+    ),
     "its status after a refusal": see_refused,
     "what may be bought after a restore": lambda farm: queries.reconciling.list_open_jobs(
         farm.session, ["lightricks/ltx-2-retake"]
