@@ -11,7 +11,7 @@ SEED := $(or $(SEED),$(shell od -An -N3 -tu4 /dev/urandom | tr -d ' '))
 # Keep compiled modules, whatever the environment says: a test run starts hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo up test test-fast check format fuzz bench chaos lock clean delete-data
+.PHONY: help setup demo up test test-fast check format fuzz bench chaos dashboards lock clean delete-data
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench: $(STAMP) ## measure against what others do, and print the figures (15 min
 
 chaos: $(STAMP) ## inject seeded faults into a farm, three times, audit it, compare it (10 minutes)
 	@$(BIN)/python -m bench.chaos --seeds $(SEEDS) --jobs $(JOBS) --scenario $(SCENARIO)
+
+dashboards: $(STAMP) ## write the alert rules, their tests and the Grafana dashboard into deploy/
+	@$(BIN)/python deploy/generate.py
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate --no-emit-index-url --only-binary :all: --quiet

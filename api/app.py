@@ -40,6 +40,7 @@ from api.routes.callbacks import deliveries, endpoints
 from rushes.access.callers import KeyRing
 from rushes.events.hub import Hub
 from rushes.logs import configure_logging
+from rushes.monitoring.metrics import open_metrics
 from rushes.runtime import Runtime
 from rushes.settings import Settings, load_settings
 
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
     app.state.keys = KeyRing(app.state.runtime.sessions)
     app.state.hub = Hub(app.state.runtime.sessions)
+    app.state.metrics = open_metrics(app.state.runtime.sessions)
     app.state.large_reads, app.state.large_body = asyncio.Semaphore(2), asyncio.Lock()
     app.add_middleware(BoundedAnswers)
     app.add_middleware(AccessLog)

@@ -30,6 +30,7 @@ from rushes.jobs.batches import list_batches
 from rushes.jobs.choosing import JobChoice, choose_jobs
 from rushes.jobs.pruning import Keep, prune
 from rushes.jobs.views import list_jobs
+from rushes.monitoring.metrics import open_metrics
 from rushes.readiness import check_readiness
 from rushes.runtime import ACCOUNT, Runtime
 from rushes.settings import Settings
@@ -238,6 +239,7 @@ ACTS: Mapping[str, Act] = {
     "the rest of a dispatcher's turn": _make_rounds,
     "/readyz": lambda runtime: check_readiness(runtime.sessions),
     "queue.report": _report,
+    "/metrics": lambda runtime: open_metrics(runtime.sessions).wait(seconds=60),
     "/v1/account": lambda runtime: get_account(runtime.sessions),
     "list jobs": _list(),
     "list succeeded jobs": _list(state=JobState.SUCCEEDED),

@@ -12,7 +12,7 @@ from models.tables.callbacks.endpoint import DisabledReason, Endpoint
 from models.tables.event import Event
 from models.tables.job import Job
 from models.tables.prediction import Prediction, UnknownPrediction
-from models.tables.statistics import DailyTotal, FinishedRender, StaleWrite
+from models.tables.statistics import DailyTotal, FinishedRender, LatencyBucket, StaleWrite
 from models.tables.upload import JobUpload, SentUpload, Upload, UploadOwner
 from models.tables.worker import Leader, Worker
 
@@ -41,6 +41,7 @@ __all__ = [
     "Job",
     "JobState",
     "JobUpload",
+    "LatencyBucket",
     "Leader",
     "Prediction",
     "PredictionState",

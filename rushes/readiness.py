@@ -1,13 +1,11 @@
 """Whether the API can accept jobs, and whether workers would render them."""
 
-import asyncio
-import threading
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from models import queries, transitions
 from models.db.errors import DatabaseAway
 from models.db.session import Sessions, one_statement, transaction
+from models.db.shared_reads import SharedRead
 from models.queries.health import EXPECTED_MIGRATION, Health
 from models.queries.storing import OutputOutage
 from models.tables.worker import NO_STORE, StoreState
@@ -42,40 +40,24 @@ UNREACHABLE = Readiness(reachable=False, migration=None, health=NOBODY)
 
 
 class ReadinessProbe:
-    """Checks the database in its own thread, so that a frozen database delays no caller beyond the given time.
-
-    Callers share a running check: a database that does not answer costs one thread and one connection.
-    """
+    """Checks the database, so that a frozen database delays no caller beyond the given time."""
 
     def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-        self._lock = threading.Lock()
-        self._pending: Future[Readiness] | None = None
+        self._read = SharedRead(lambda: check_readiness(sessions), name="rushes-readiness")
 
     def check(self, *, seconds: float) -> Readiness:
         """Return `check_readiness`, or `UNREACHABLE` if the database has not answered after `seconds`."""
         try:
-            return self._begin().result(seconds)
+            return self._read.wait(seconds=seconds)
         except TimeoutError:
             return UNREACHABLE
 
     async def ask(self, *, seconds: float) -> Readiness:
         """The same, from an event loop."""
-        done, _ = await asyncio.wait({asyncio.wrap_future(self._begin())}, timeout=seconds)
-        return done.pop().result() if done else UNREACHABLE
-
-    def _begin(self) -> "Future[Readiness]":
-        with self._lock:
-            if self._pending is None or self._pending.done():
-                self._pending = Future()
-                threading.Thread(target=self._run, args=(self._pending,), name="rushes-readiness", daemon=True).start()
-            return self._pending
-
-    def _run(self, pending: "Future[Readiness]") -> None:
         try:
-            pending.set_result(check_readiness(self._sessions))
-        except Exception as error:  # noqa: BLE001 - passed on to the caller
-            pending.set_exception(error)
+            return await self._read.ask(seconds=seconds)
+        except TimeoutError:
+            return UNREACHABLE
 
 
 def check_readiness(sessions: Sessions) -> Readiness:

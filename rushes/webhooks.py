@@ -105,8 +105,9 @@ def _write(runtime: Runtime, session: Session, origin: Origin, found: ProviderPr
         if learned == DUPLICATE:
             return "duplicate", row_id
         is_answer = learned is None and _is_answer(runtime, session, watched, found)
+        seen = EndSeen(by_hook=True, execution=found.execution_time)
         if is_answer and transitions.renders.complete_prediction(
-            session, row_id, watched.claim, outputs=found.outputs, seen=EndSeen(by_hook=True)
+            session, row_id, watched.claim, outputs=found.outputs, seen=seen
         ):
             return "answer", row_id
     return (

@@ -1,14 +1,30 @@
-"""Whether the service works."""
+"""Whether the service works, and its metrics."""
 
 from fastapi import APIRouter, Request, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api import examples
 from api.access import KeyDep, may_observe
-from api.openapi import problems, shows
+from api.openapi import guards, problems, shows
 from api.schemas.health import Alive, Ready, ReadyStatus
+from models.db.errors import DatabaseAway
+from models.db.shared_reads import SharedRead
+from rushes.access.callers import OBSERVE
 
 READY_SECONDS = 3.0
 """Callers give up soon. A database that does not answer by then counts as away."""
+METRICS_SECONDS = 5.0
+"""Prometheus gives up after ten, unless it is configured otherwise."""
+
+_EXAMPLE = """\
+# HELP rushes_workers Worker processes seen in the last 15 seconds.
+# TYPE rushes_workers gauge
+rushes_workers 3.0
+"""
+_ANSWER = {
+    "description": "The metrics.",
+    "content": {"text/plain": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+}
 
 router = APIRouter(tags=["health"])
 
@@ -41,3 +57,22 @@ async def show_readiness(request: Request, response: Response, key: KeyDep) -> R
     if await may_observe(request, key, is_database_away=not seen.reachable):
         return details
     return ReadyStatus(status=details.status)
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    **guards(OBSERVE, responses={200: _ANSWER}),
+)
+async def show_metrics(request: Request) -> Response:
+    """Everything is read from rows, at most every five seconds: each process of the API answers the same.
+
+    503 if the database is away, or does not answer within five seconds.
+    """
+    metrics: SharedRead[bytes] = request.app.state.metrics
+    try:
+        text = await metrics.ask(seconds=METRICS_SECONDS)
+    except TimeoutError:
+        raise DatabaseAway("the database did not answer in time") from None
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -17,6 +17,7 @@ from models.queries.access import audit_log, keys
 from models.queries.accounts import status, summary
 from models.queries.callbacks import deliveries, endpoints, wanted_events
 from models.queries.events import feed
+from models.queries.statistics import totals
 from models.queries.watching import render_times, renders, webhooks
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "status",
     "storing",
     "summary",
+    "totals",
     "waiting",
     "wanted_events",
     "webhooks",

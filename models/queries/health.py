@@ -11,7 +11,7 @@ from models.lifecycle import SLOT_WINDOWS
 from models.queries.accounts.back_off import WATCH_DUE
 from models.queries.storing import STORE_DUE
 
-EXPECTED_MIGRATION = "0025"
+EXPECTED_MIGRATION = "0026"
 """The newest migration that this code knows. A test compares it with the scripts."""
 
 

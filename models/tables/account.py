@@ -50,6 +50,8 @@ class Account(Base):
     own_share: Mapped[float] = mapped_column(Double, server_default=text("1"))  # share of a page's entries that is ours
     own_share_at: Mapped[datetime | None]  # when own_share was measured
     check_price: Mapped[float | None] = mapped_column(Double)  # seconds of delay that a recent request was worth
+    check_budget: Mapped[float | None] = mapped_column(Double)  # requests of checks that it may make in a second
+    check_requests: Mapped[int] = mapped_column(server_default=text("0"))  # requests of checks so far
     hook_secret: Mapped[bytes] = mapped_column(
         LargeBinary, server_default=text("(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))")
     )  # key that signs the tokens of webhooks: 244 random bits, never shown

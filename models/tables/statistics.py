@@ -1,7 +1,8 @@
-"""Statistics that outlive the rows they were taken from: totals by day, how long renders took, and stale writes."""
+"""Statistics that outlive the rows they were taken from: daily totals, latencies, render times, and stale writes."""
 
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, func, text
@@ -24,10 +25,38 @@ class DailyTotal(Base):
     video_model: Mapped[str] = mapped_column(primary_key=True)
     renders: Mapped[int] = mapped_column(server_default=text("0"))  # completed predictions
     seconds: Mapped[Decimal] = mapped_column(server_default=text("0"))  # of stored video
+    files: Mapped[int] = mapped_column(server_default=text("0"))  # stored videos and posters
+    bytes: Mapped[int] = mapped_column(server_default=text("0"))  # of these files
     spent: Mapped[Decimal] = mapped_column(server_default=text("0"))  # dollars, as in the account's summary
     refunded: Mapped[Decimal] = mapped_column(server_default=text("0"))
     duplicate: Mapped[Decimal] = mapped_column(server_default=text("0"))  # part of `spent`, for duplicate purchases
     duplicates: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+LATENCY_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, float("inf"))
+"""The upper bounds of the buckets of every latency, in seconds."""
+
+
+class Latency(StrEnum):
+    """What is measured of a prediction. Adopted predictions and duplicate purchases have no time of acceptance."""
+
+    SUBMIT = "submit"  # from its POST to its acceptance; not if it was adopted or is a duplicate purchase
+    STORE = "store"  # from its known completion to its stored video
+    DETECTION = "detection"  # from when it last certainly ran to its known completion: an upper bound of the delay
+
+
+class LatencyBucket(Base):
+    """How many predictions took at most `at_most` seconds, and more than the next lower bound. It only grows.
+
+    Written with the daily totals, so that each prediction is measured once.
+    """
+
+    __tablename__ = "latency_bucket"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    at_most: Mapped[float] = mapped_column(Double, primary_key=True)
+    predictions: Mapped[int]
+    seconds: Mapped[float] = mapped_column(Double)  # of all of them
 
 
 class FinishedRender(Base):

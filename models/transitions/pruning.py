@@ -20,9 +20,9 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.db.rows import changed_a_row, find_one, statement
-from models.money import REFUNDED, SPENT
 from models.tables.prediction import UNCOUNTED
 from models.transitions.history import fields, log
+from models.transitions.statistics.totals import COUNTED
 from models.transitions.storing.steps import TO_STORE, NewArtifact
 
 KEPT = timedelta(days=8)
@@ -159,22 +159,6 @@ def confirm_removed(session: Session, ids: list[UUID]) -> None:
     session.execute(_CONFIRM, {"ids": ids})
 
 
-_TOTALS = f"""INSERT INTO daily_total AS total
-            (account_id, day, video_model, renders, seconds, spent, refunded, duplicate, duplicates)
-        SELECT account_id, (prediction.ended_at AT TIME ZONE 'UTC')::date, video_model,
-            count(*) FILTER (WHERE prediction.state = 'completed'), coalesce(sum(files.seconds), 0),
-            coalesce(sum(prediction.price) FILTER (WHERE {SPENT}), 0),
-            coalesce(sum(prediction.price) FILTER (WHERE {REFUNDED}), 0),
-            coalesce(sum(prediction.price) FILTER (WHERE is_duplicate AND {SPENT}), 0),
-            count(*) FILTER (WHERE is_duplicate)
-        FROM ended AS prediction JOIN job ON job.id = job_id
-            LEFT JOIN files ON files.prediction_id = prediction.id AND kind = 'video'
-        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-        ON CONFLICT (account_id, day, video_model) DO UPDATE
-        SET renders = total.renders + excluded.renders, seconds = total.seconds + excluded.seconds,
-            spent = total.spent + excluded.spent, refunded = total.refunded + excluded.refunded,
-            duplicate = total.duplicate + excluded.duplicate, duplicates = total.duplicates + excluded.duplicates"""
-
 _COUNT = statement(f"""
     WITH due AS MATERIALIZED (
         SELECT id FROM prediction
@@ -185,10 +169,8 @@ _COUNT = statement(f"""
     ), ended AS (
         UPDATE prediction SET counted = true FROM due WHERE prediction.id = due.id RETURNING prediction.*
     ), files AS (
-        SELECT prediction_id, kind, seconds FROM artifact JOIN due ON prediction_id = due.id
-    ), counted AS (
-        {_TOTALS}
-    )
+        SELECT artifact.* FROM artifact JOIN due ON prediction_id = due.id
+    ), {COUNTED}
     SELECT count(*) FROM ended
 """)
 
@@ -241,7 +223,7 @@ def _lock_jobs(session: Session, ids: Sequence[UUID]) -> list[UUID]:
 
 _REMOVE = statement(f"""
     WITH files AS (
-        DELETE FROM artifact WHERE job_id = ANY(CAST(:ids AS uuid[])) RETURNING prediction_id, kind, seconds
+        DELETE FROM artifact WHERE job_id = ANY(CAST(:ids AS uuid[])) RETURNING *
     ), removed AS (
         DELETE FROM prediction WHERE job_id = ANY(CAST(:ids AS uuid[])) RETURNING *
     ), history AS (
@@ -252,9 +234,7 @@ _REMOVE = statement(f"""
           AND unknown_prediction.provider_id = removed.provider_id
     ), ended AS (
         SELECT * FROM removed WHERE NOT counted
-    ), counted AS (
-        {_TOTALS}
-    ), gone AS (
+    ), {COUNTED}, gone AS (
         DELETE FROM job WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING 1
     )
     SELECT (SELECT count(*) FROM gone) AS jobs, (SELECT count(*) FROM removed) AS predictions,

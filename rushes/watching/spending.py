@@ -69,6 +69,7 @@ class RequestBudget:
         self._tokens, self._filled_at = 1.0, float("-inf")
         self._unscheduled_at = float("-inf")  # no request outside the schedule before
         self._owed = 0
+        self.spent = 0  # requests so far
 
     @property
     def tokens(self) -> float:
@@ -90,6 +91,7 @@ class RequestBudget:
     def take(self) -> None:
         """Spend a token on one request of the schedule."""
         self._tokens -= 1
+        self.spent += 1
 
     def count_allowed(self, *, now: float) -> int:
         """Return how many requests outside the schedule may be made now; the caller charges those it makes.
@@ -103,6 +105,7 @@ class RequestBudget:
     def charge(self, count: int) -> None:
         """Charge `count` requests that were made outside the schedule."""
         self._tokens -= count
+        self.spent += count
         self._unscheduled_at = max(self._unscheduled_at, self._filled_at) + 2 * count / self.rate
 
     def pay_debt(self, owed: int, *, now: float) -> int:
@@ -113,6 +116,7 @@ class RequestBudget:
         self.fill(now)
         paid = max(0, min(owed, int(self._tokens)))
         self._tokens -= paid
+        self.spent += paid
         self._owed = owed - paid
         return paid
 

@@ -35,7 +35,7 @@ WEIGH_SECONDS, FIRST_WEIGH_SECONDS = 10.0, 1.0
 """How often the leader measures the share of ended renders that webhooks report in time. The second applies while few
 renders have ended."""
 PRICE_SECONDS = 10.0
-"""How often the leader records the value of a check."""
+"""How often the leader records the value of a check, and the requests made."""
 LOGGED_CHANGE = 0.1
 """The smallest change of the webhooks' share that is logged."""
 
@@ -54,6 +54,7 @@ class WatchScheduler:
         self._overlapping = Every(COMMIT_SECONDS)
         self._weighing = Every(FIRST_WEIGH_SECONDS)
         self._pricing = Every(PRICE_SECONDS)
+        self._recorded = 0  # requests of checks
         self._learned_at = float("-inf")
         self._standing: tuple[DispatchAccount, int | None] | None = None  # for checks between turns, while none fails
         self._room = 0
@@ -180,7 +181,10 @@ class WatchScheduler:
         now = time.monotonic()
         if self._pricing.begin_if_due(now):
             price = float(f"{self.schedule.measure_price():.2g}")  # so that it changes rarely
-            transitions.lists.set_check_price(session, account.id, price=price)
+            budget = self.schedule.budget
+            spent, values = budget.spent, {"price": price, "budget": budget.rate}
+            transitions.lists.record_checks(session, account.id, **values, requests=spent - self._recorded)
+            self._recorded = spent
         if paid := self.schedule.pay_debt(account.requests_owed, now=now):
             transitions.lists.pay_requests(session, account.id, count=paid)
 

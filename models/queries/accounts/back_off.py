@@ -13,7 +13,8 @@ fails must wait: checks over connections that were opened before may be answered
 
 WAITING = """LATERAL (
         SELECT least(
-            (SELECT created_at FROM job WHERE state = 'queued' AND paused_at IS NULL ORDER BY id LIMIT 1),
+            (SELECT created_at FROM job WHERE state BETWEEN 'queued' AND 'queued' AND paused_at IS NULL
+                ORDER BY state, id LIMIT 1),
             (SELECT min(job.created_at) FROM prediction JOIN job ON job.id = prediction.job_id
                 WHERE prediction.state = 'submitting' AND prediction.account_id = account.id)) AS since,
             EXISTS (SELECT FROM prediction WHERE state = 'submitting' AND posted_at IS NULL
@@ -21,7 +22,9 @@ WAITING = """LATERAL (
         WHERE account.back_offs > 0
     ) AS waiting"""
 """Since when something is queued or not answered yet; null if nothing is. `is_held`: a submission that has its slot was
-not sent. For LEFT JOIN ... ON true."""
+not sent. For LEFT JOIN ... ON true.
+
+With a range of states, the planner reads the index of states. With one state, it walks all ended jobs by their ids."""
 
 WATCH_DUE = f"""(SELECT greatest(due_at, (SELECT max(check_back_off_until) + interval '{CHECKS_QUIET}' FROM account))
         FROM prediction WHERE state = 'rendering' ORDER BY due_at LIMIT 1)"""

@@ -34,15 +34,9 @@ class AccountSummary(NamedTuple):
     store: StoreState = NO_STORE
 
 
-_SUMMARY = statement(f"""
-    SELECT name, slots, effective_slots, submits_per_minute, max_spend_per_day, ({SPENT_TODAY}) AS spent_today,
-        money.held, money.spent + counted.spent AS spent, money.refunded + counted.refunded AS refunded,
-        money.duplicate + counted.duplicate AS duplicate, money.duplicates + counted.duplicates AS duplicates, epoch,
-        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM stale_write) AS stale_writes, check_price,
-        (SELECT count(*) FROM unknown_prediction WHERE account_id = account.id AND found_at > now() - interval '7 days')
-            AS unknown_predictions
-    FROM account,
-        LATERAL (
+MONEY = """money.held, money.spent + counted.spent AS spent, money.refunded + counted.refunded AS refunded,
+        money.duplicate + counted.duplicate AS duplicate, money.duplicates + counted.duplicates AS duplicates"""
+PREDICTIONS = f"""LATERAL (
             SELECT coalesce(sum(price) FILTER (WHERE {HELD}), 0) AS held,
                 coalesce(sum(price) FILTER (WHERE {SPENT}), 0) AS spent,
                 coalesce(sum(price) FILTER (WHERE {REFUNDED}), 0) AS refunded,
@@ -52,9 +46,19 @@ _SUMMARY = statement(f"""
         ) AS money,
         LATERAL (
             SELECT coalesce(sum(spent), 0) AS spent, coalesce(sum(refunded), 0) AS refunded,
-                coalesce(sum(duplicate), 0) AS duplicate, coalesce(sum(duplicates), 0)::bigint AS duplicates
+                coalesce(sum(duplicate), 0) AS duplicate, coalesce(sum(duplicates), 0)::bigint AS duplicates,
+                coalesce(sum(files), 0)::bigint AS files, coalesce(sum(bytes), 0)::bigint AS bytes
             FROM daily_total WHERE account_id = account.id
-        ) AS counted
+        ) AS counted"""
+"""SQL: the tables to join with the account for its money, and the columns."""
+
+_SUMMARY = statement(f"""
+    SELECT name, slots, effective_slots, submits_per_minute, max_spend_per_day, ({SPENT_TODAY}) AS spent_today,
+        {MONEY}, epoch,
+        (SELECT coalesce(jsonb_object_agg(kind, count), '{{}}') FROM stale_write) AS stale_writes, check_price,
+        (SELECT count(*) FROM unknown_prediction WHERE account_id = account.id AND found_at > now() - interval '7 days')
+            AS unknown_predictions
+    FROM account, {PREDICTIONS}
     WHERE name = :name
 """)
 

@@ -91,13 +91,18 @@ def pay_requests(session: Session, account_id: UUID, *, count: int) -> bool:
     return changed_a_row(session, _PAY_REQUESTS, account_id=account_id, count=count)
 
 
-_SET_CHECK_PRICE = statement("""
-    UPDATE account SET check_price = CAST(:price AS float8)
-    WHERE id = :account_id AND check_price IS DISTINCT FROM CAST(:price AS float8)
+_RECORD_CHECKS = statement("""
+    UPDATE account
+    SET check_price = CAST(:price AS float8), check_budget = CAST(:budget AS float8),
+        check_requests = check_requests + :requests
+    WHERE id = :account_id AND (:requests > 0 OR check_price IS DISTINCT FROM CAST(:price AS float8)
+        OR check_budget IS DISTINCT FROM CAST(:budget AS float8))
     RETURNING 1
 """)
 
 
-def set_check_price(session: Session, account_id: UUID, *, price: float) -> bool:
-    """Record, for operators, how many seconds of delay each request of a check is worth."""
-    return changed_a_row(session, _SET_CHECK_PRICE, account_id=account_id, price=price)
+def record_checks(session: Session, account_id: UUID, *, price: float, budget: float, requests: int) -> bool:
+    """Record, for operators, how many seconds of delay each request of a check is worth, how many requests a second are
+    allowed, and how many more were made. Writes nothing if nothing has changed."""
+    values = {"account_id": account_id, "price": price, "budget": budget, "requests": requests}
+    return changed_a_row(session, _RECORD_CHECKS, **values)

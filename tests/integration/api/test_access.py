@@ -89,6 +89,7 @@ NEEDS = {
     "GET /v1/deliveries": callers.READ,
     "GET /v1/deliveries/{delivery_id}": callers.READ,
     "POST /v1/deliveries/{delivery_id}/resend": callers.CHANGE,
+    "GET /metrics": callers.OBSERVE,
 }
 """Every route that needs a key, and what the key must allow."""
 

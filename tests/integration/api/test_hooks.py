@@ -201,9 +201,10 @@ def test_a_webhook_is_an_early_check_request_before_the_first_have_agreed(hooks:
 def test_a_webhook_is_the_answer_once_the_first_have_agreed(hooks: Hooks) -> None:
     hooks.gain_trust(5)
     render = hooks.add(claim=7)
-    assert hooks.send(hooks.token(render)).status_code == TAKEN
+    assert hooks.send(hooks.token(render), executionTime=9_500).status_code == TAKEN
     row = hooks.read(render)
     assert (row["state"], row["outputs"], row["ended_by_hook"]) == ("completed", [OUTPUT], True)
+    assert row["execution_seconds"] == 9.5
     assert row["hooked_at"] is not None
     assert hooks.state_of_job(render) == "storing"
     events = hooks.api.client.get(f"/v1/jobs/{render.job_id}/events").json()["items"]

@@ -40,7 +40,8 @@ EVENTS = 100_000
 LEASE = timedelta(seconds=30)
 VIDEO = NewArtifact(ArtifactKind.VIDEO, "file:///a.mp4", 7, SHA256)
 
-# From the oldest to the youngest: 45,000 ended jobs, 20 to store, 400 in flight, the rest queued; 20 batches of 4,500.
+# From the oldest to the youngest: 45,000 ended jobs, nearly all of them counted, 20 to store, 400 in flight, the rest
+# queued; 20 batches of 4,500.
 FILL = """
     INSERT INTO account (id, name, slots, submits_per_minute) VALUES (uuidv7(), 'default', 500, 6000);
     INSERT INTO batch (id, name, job_count) SELECT uuidv7(), 'batch-' || n, 4500 FROM generate_series(1, 20) AS n;
@@ -67,7 +68,7 @@ FILL = """
 
     INSERT INTO prediction
         (id, job_id, account_id, attempt, price, state, due_at, not_before, posted_at, provider_id, accepted_at,
-        outputs, ended_at, hook_asked, hooked_at, hook_outcome, ended_by_hook, early_check_at)
+        outputs, ended_at, hook_asked, hooked_at, hook_outcome, ended_by_hook, early_check_at, counted)
     SELECT uuidv7(), job.id, account.id, attempt, 0.36, story.state,
         CASE WHEN story.state = 'submitting' OR live AND n % 40 = 9 THEN now() - interval '1 s'
             WHEN story.state = 'rendering' THEN now() + interval '10 min' - age
@@ -77,7 +78,8 @@ FILL = """
         CASE WHEN story.state = 'completed' THEN '["https://example.com/x.mp4"]'::jsonb END,
         CASE WHEN NOT live THEN now() - age END, accepted,
         CASE WHEN accepted AND NOT live THEN now() END, CASE WHEN accepted AND NOT live THEN story.state END,
-        accepted AND NOT live AND n % 20 > 0, CASE WHEN n % 40 = 11 AND live THEN now() END
+        accepted AND NOT live AND n % 20 > 0, CASE WHEN n % 40 = 11 AND live THEN now() END,
+        accepted AND NOT live AND n <= 44500
     FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM job WHERE state <> 'queued') AS job
     CROSS JOIN generate_series(1, 2) AS attempt
     CROSS JOIN account
@@ -366,7 +368,7 @@ def read_page(farm: Farm) -> None:
     transitions.lists.note_sweep_lag(farm.session, farm.account, seconds=1.0)
     transitions.lists.note_list_failure(farm.session, farm.account, elapsed=1.0)
     transitions.lists.note_own_share(farm.session, farm.account, shown=running[:100], unlike=0.0)
-    transitions.lists.set_check_price(farm.session, farm.account, price=0.5)
+    transitions.lists.record_checks(farm.session, farm.account, price=0.5, budget=5.0, requests=7)
     transitions.lists.owe_requests(farm.session, farm.account, count=2)
     transitions.lists.pay_requests(farm.session, farm.account, count=1)
 
@@ -453,7 +455,14 @@ HOT: dict[str, Ask] = {
     "all renders": lambda farm: queries.renders.list_rendering(farm.session, newer_than_seconds=1e9),
     "some renders": lambda farm: queries.renders.list_rendering_of(farm.session, farm.predictions["rendering"]),
     "what has ended": lambda farm: queries.renders.list_ended(farm.session, farm.account, newer_than_seconds=10),
+    "totals": lambda farm: (
+        queries.totals.find_totals(farm.session, ACCOUNT),
+        queries.totals.list_latencies(farm.session),
+        queries.totals.count_stale_writes(farm.session),
+        queries.totals.measure_oldest_transaction(farm.session),
+    ),
     "hints": hint,
+    "the status after a refusal": see_refused,
     "a page of renders": read_page,
     "what render times are learned from": learn_render_times,
     "a webhook": lambda farm: (
@@ -512,7 +521,6 @@ COUNTING: dict[str, Ask] = {
     ),
     "the farm": lambda farm: queries.health.find_farm(farm.session),
     "its health": lambda farm: queries.health.find_health(farm.session),
-    "its status after a refusal": see_refused,
     "what may be bought after a restore": lambda farm: queries.reconciling.list_open_jobs(
         farm.session, ["lightricks/ltx-2-retake"]
     ),

@@ -365,9 +365,9 @@ RACES = [
         lambda s, r: transitions.lists.note_own_share(s, r.account_id, shown=["a-stranger-s"] * 100, unlike=0.05),
     ),
     Race(
-        "set_check_price",
+        "record_checks",
         account_with(),
-        lambda s, r: transitions.lists.set_check_price(s, r.account_id, price=0.5),
+        lambda s, r: transitions.lists.record_checks(s, r.account_id, price=0.5, budget=5.0, requests=0),
     ),
     Race(
         "pay_requests",

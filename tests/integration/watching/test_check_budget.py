@@ -147,6 +147,31 @@ def test_the_leader_reports_the_price_of_a_check(runtime: Runtime, account_id: U
         assert get_price(session) == runtime.settings.find_poll_cost()
 
 
+def test_the_leader_records_the_requests_of_checks_and_their_budget(
+    runtime: Runtime, account_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=1_000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("workers.dispatcher.watch_schedule.time", clock)
+    age = timedelta(seconds=30)
+    with transaction(runtime.sessions) as session:
+        for _ in range(3):
+            times = {"accepted_at": -age, "provider_created_at": -age, "due_at": rows.NOW}
+            rows.add_render(session, "rendering", account_id=account_id, **times)
+        transitions.lists.owe_requests(session, account_id, count=2)
+    watch_scheduler, made = WatchScheduler(runtime), 2
+    for _ in range(9):
+        made += len(watch_scheduler.requeue_timed_out(count=ROOM))
+        made += len(watch_scheduler.choose_checks(find_account(runtime), count=ROOM, term=1))
+        clock.now += 1.0
+    assert made > 3
+    for _ in range(2):
+        clock.now += 10.0
+        made += len(watch_scheduler.choose_checks(find_account(runtime), count=0, term=1))
+        with transaction(runtime.sessions) as session:
+            recorded = rows.read(session, "account", account_id)
+        assert (recorded["check_requests"], recorded["check_budget"]) == (made, RATE)
+
+
 def get_price(session: Session) -> float | None:
     account = queries.summary.summarise_account(session, ACCOUNT)
     assert account is not None

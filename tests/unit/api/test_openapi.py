@@ -27,7 +27,7 @@ def operations() -> list[Any]:
         for path, methods in document()["paths"].items()
         for method, route in methods.items()
     ]
-    assert len(found) == 63
+    assert len(found) == 64
     return found
 
 

@@ -1,0 +1,1 @@
+"""The statistics that outlive the rows they were taken from."""

@@ -1,0 +1,1 @@
+"""Statistics that only grow, and outlive the rows they were taken from."""
