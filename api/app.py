@@ -52,6 +52,25 @@ FULL_COLLECTION_AFTER = 200
 """Python's default is 10. A full garbage collection with 5,000 streams stops everything for a second or more."""
 
 
+ROUTES = (
+    jobs,
+    failures,
+    files,
+    batches,
+    feed,
+    actions,
+    uploads,
+    unconfirmed,
+    account,
+    catalog,
+    access,
+    hooks,
+    health,
+    endpoints,
+    deliveries,
+)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Create the application. It connects to nothing before the first request.
 
@@ -71,24 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(AccessLog)
     app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)  # added last, so outermost
     install_error_handlers(app)
-    ours = (
-        jobs,
-        failures,
-        files,
-        batches,
-        feed,
-        actions,
-        uploads,
-        unconfirmed,
-        account,
-        catalog,
-        access,
-        hooks,
-        health,
-        endpoints,
-        deliveries,
-    )
-    for module in ours:
+    for module in ROUTES:
         app.include_router(module.router)
     app.include_router(docs_router)
     describe_api(app, base=settings.api_base)

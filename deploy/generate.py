@@ -160,6 +160,10 @@ ALERTS = (
         "A transaction has been open for more than a minute: it holds back the event feed.",
         "processes.md#a-transaction-holds-back-the-event-feed",
     ),
+    watch(
+        "CallbacksLate", "rushes_oldest_due_delivery_seconds", "> 60", "2m", WARNING,
+        "A callback to a working endpoint has been due for more than a minute.", "callbacks.md#callbacks-come-late",
+    ),
     watch_growth(
         "Duplicates", "rushes_duplicates_total", 0,
         "A job was paid for twice.", "submitting.md#a-duplicate-purchase",
@@ -319,6 +323,10 @@ PANELS = (
     Panel("Stale writes and duplicates in an hour", "short", {
         "{{kind}}": f"max by (kind) (increase(rushes_stale_writes_total{HERE}[1h]))",
         "duplicates": f"max(increase(rushes_duplicates_total{HERE}[1h]))",
+    }),
+    Panel("Callbacks", "short", {
+        "pending": f"max(rushes_pending_deliveries{HERE})",
+        "{{state}} endpoints": f"max by (state) (rushes_endpoints{HERE})",
     }),
     Panel("Oldest transaction", "s", {"open for": f"max(rushes_oldest_transaction_seconds{HERE})"}),
 )  # fmt: skip

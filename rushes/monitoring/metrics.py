@@ -133,6 +133,16 @@ def read_database(session: Session) -> Iterator[Metric]:
     yield _gauge("oldest_transaction_seconds", "Age of the oldest open transaction of any other session.", oldest)
 
 
+def read_callbacks(session: Session) -> Iterator[Metric]:
+    """The endpoints, and what waits for them."""
+    found = queries.totals.count_callbacks(session)
+    yield _gauge("pending_deliveries", "Callbacks that are not delivered yet.", found.pending)
+    meaning = "Age of the oldest due callback to an endpoint that does not fail: how late we are."
+    yield _gauge("oldest_due_delivery_seconds", meaning, found.oldest_due_seconds)
+    states = {"working": found.working, "failing": found.failing, "disabled": found.disabled}
+    yield _gauges("endpoints", "Endpoints for callbacks.", "state", states)
+
+
 _LATENCIES = {
     Latency.SUBMIT: ("submit_seconds", "Time from the POST of a prediction to its acceptance."),
     Latency.STORE: ("store_seconds", "Time from the known completion of a prediction to its stored video."),
@@ -158,6 +168,7 @@ SOURCES: tuple[Source, ...] = (
     read_totals,
     read_storing,
     read_database,
+    read_callbacks,
     read_latencies,
 )
 """Each is called for every read, in one transaction."""

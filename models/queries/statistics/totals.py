@@ -62,6 +62,35 @@ def count_stale_writes(session: Session) -> dict[str, int]:
     return {row["kind"]: row["count"] for row in session.execute(_STALE).mappings()}
 
 
+class CallbackCounts(NamedTuple):
+    """Deliveries that wait, and endpoints by whether they get any."""
+
+    pending: int
+    oldest_due_seconds: float  # since when the most overdue of them should have been sent; 0: none is overdue
+    working: int
+    failing: int
+    disabled: int
+
+
+_CALLBACKS = statement("""
+    SELECT coalesce(sum(pending), 0)::bigint AS pending,
+        greatest(0, coalesce(max(due_seconds) FILTER (WHERE disabled_at IS NULL AND failures = 0), 0))::float8
+            AS oldest_due_seconds,
+        count(*) FILTER (WHERE disabled_at IS NULL AND failures = 0) AS working,
+        count(*) FILTER (WHERE disabled_at IS NULL AND failures > 0) AS failing,
+        count(*) FILTER (WHERE disabled_at IS NOT NULL) AS disabled
+    FROM endpoint LEFT JOIN LATERAL (
+        SELECT count(*) AS pending, extract(epoch FROM now() - min(due_at)) AS due_seconds
+        FROM delivery WHERE endpoint_id = endpoint.id AND state = 'pending') AS waiting ON true
+    WHERE deleted_at IS NULL
+""")
+
+
+def count_callbacks(session: Session) -> CallbackCounts:
+    """How callbacks do, over all tenants."""
+    return CallbackCounts(**session.execute(_CALLBACKS).one()._mapping)
+
+
 _OLDEST = statement("""
     SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()

@@ -10,9 +10,10 @@ import promql_parser
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import null
 from sqlalchemy.orm import Session
 
-from models import transitions
+from models import DEFAULT_TENANT, Delivery, queries, transitions
 from models.db.session import Sessions, transaction
 from models.transitions.leadership import lead, see_worker
 from rushes.account_status import Condition
@@ -23,7 +24,8 @@ from tests.support.rows import DAY, HOUR, MINUTE, NOW, SECOND
 from tests.unit.test_dashboards import DASHBOARD, RULES
 from tests.unit.test_docs import ROOT, rows_of
 
-LABELS = {"state": {"queued", "storing", "submitting", "unconfirmed", "rendering"}, "condition": set(Condition)}
+STATES = {"queued", "storing", "submitting", "unconfirmed", "rendering", "working", "failing", "disabled"}
+LABELS = {"state": STATES, "condition": set(Condition)}
 """Every label, and the values that it may have; `le` is the bound of a bucket."""
 LONG_AGO = -20 * DAY
 
@@ -124,6 +126,26 @@ def test_an_outage_and_a_full_disk_are_exported(busy: Session) -> None:
     rows.change(busy, "worker", store_problem="the disk is full")
     assert 60 <= read(busy).find("output_outage_seconds") < 200
     assert read(busy).find("store_unusable") == 1
+
+
+def test_callbacks_that_wait_and_their_endpoints_are_counted(scratch: Session) -> None:
+    late: dict[str, dict[str, Any]] = {
+        "working": {},
+        "failing": {"failures": 2, "failing_since": -MINUTE},
+        "disabled": {"disabled_at": NOW, "disabled_reason": "person"},
+    }
+    for minutes, columns in enumerate(late.values(), start=1):
+        known = {"tenant_id": DEFAULT_TENANT, "url": "https://acme.example", "kinds": ["job.*"], "secret": "whsec_x"}
+        endpoint = rows.insert(scratch, "endpoint", **known, after=0, **columns)
+        due_at = queries.health.read_clock(scratch) - minutes * MINUTE
+        for state, times in (("pending", {"due_at": due_at}), ("delivered", {"due_at": null(), "ended_at": due_at})):
+            about = {"webhook_id": f"msg_{minutes}_{state}", "kind": "job.failed", "give_up_at": due_at + DAY}
+            scratch.add(Delivery(endpoint_id=endpoint, state=state, **about, **times))
+        scratch.flush()
+    seen = read(scratch)
+    assert {state: seen.find("endpoints", state=state) for state in late} == dict.fromkeys(late, 1)
+    assert seen.find("pending_deliveries") == 3
+    assert 60 <= seen.find("oldest_due_delivery_seconds") < 120
 
 
 def test_a_transaction_of_another_session_is_measured(sessions: Sessions) -> None:
@@ -247,7 +269,7 @@ def test_every_metric_is_documented_with_its_type_and_meaning(scratch: Session) 
     exported = []
     for family in read(scratch).families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = {"rushes_backlog_jobs": "state", "rushes_live_predictions": "state"}
+        labels = dict.fromkeys(["rushes_backlog_jobs", "rushes_live_predictions", "rushes_endpoints"], "state")
         labels |= {"rushes_account_condition": "condition", "rushes_stale_writes_total": "kind"}
         exported.append([name, family.type, labels.get(name, ""), family.documentation])
     assert list(list_documented()) == exported
