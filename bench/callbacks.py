@@ -35,7 +35,7 @@ TIME_SCALE = 1 / 200
 FAILS, HANGS = 0.5, 0.1
 HANG_SECONDS = 1.5
 """A tenth of the time after which Rushes ends an attempt. The connection is then closed without an answer."""
-MOST_FAILURES = 6
+MOST_FAILURES = 5
 """A callback fails at most this often, so that none is given up by chance."""
 DOWN_FROM_SECONDS, DOWN_SECONDS = 10.0, 60.0
 PROBE_SECONDS = 0.25
