@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import account, action, batch_filling, callback, endpoint, job, key, prediction, tenant, unconfirmed
+from cli.commands import account, action, batch_actions, callback, endpoint, job, key, prediction, tenant, unconfirmed
 from cli.commands.audit import audit
 from cli.commands.audit_log import audit_log
 from cli.commands.catalog import catalog
@@ -42,7 +42,7 @@ def _start(
 
 app.command()(submit)
 app.command()(estimate)
-app.add_typer(batch_filling.app, name="batch")
+app.add_typer(batch_actions.app, name="batch")
 app.add_typer(job.app, name="job")
 app.add_typer(action.app, name="action")
 app.command()(failures)

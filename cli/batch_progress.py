@@ -48,7 +48,7 @@ def wait_for_batch(
             failures += 1
             if failures == 1:
                 view.note(f"{error}; the batch continues, and this command retries until the API answers")
-            pause(min(LONGEST_PAUSE_SECONDS, every * 2**failures))
+            pause(min(LONGEST_PAUSE_SECONDS, every * 2 ** min(failures, 10)))
             continue
         if failures:
             view.note("the API answers again")

@@ -1,7 +1,5 @@
 """Add the jobs of a prompt file to an open batch piece by piece. Each piece is stored as a whole, and only once."""
 
-import gzip
-import hashlib
 import json
 import re
 from collections import Counter
@@ -13,16 +11,14 @@ from typing import Any
 from cli.output import note
 from cli.prompt_file.jobs import Prepared
 from rushes.jobs.pushing import JobOrder, check_order, digest_jobs
-from rushes_client.connection import Connection
+from rushes_client.client import Rushes
 from rushes_client.errors import AnswerLost, ApiAway, Declined, FieldProblem
 from stack.errors import CommandError, ServiceAway
 
 PIECE_JOBS = 10_000
 PAUSES_SECONDS = (1, 2, 4, 8, 15, 30)
 """How long to wait before a request whose answer was lost is repeated."""
-_HEADERS = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
 _LINE = re.compile(r"lines\.(\d+)(.*)")
-_HEADERS = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
 Json = dict[str, Any]
 
 
@@ -46,7 +42,7 @@ def ask_until_answered(ask: Callable[[], Json], *, repeat: str, has_begun: bool 
             sleep(pause)
 
 
-def push_in_pieces(client: Connection, body: Json, *, prepared: Prepared, once: str, repeat: str) -> Json:
+def push_in_pieces(client: Rushes, body: Json, *, prepared: Prepared, once: str, repeat: str) -> Json:
     """Open a batch, add the jobs, seal it, and return it with the API's warnings.
 
     If the same jobs were pushed before, their batch is returned, with `repeated`. If they were pushed in part, the
@@ -74,20 +70,13 @@ def digest(prepared: Prepared) -> str:
     return digest_jobs(check_order(JobOrder.model_validate(job))[0] for job in prepared.jobs)
 
 
-def add_pieces(
-    client: Connection, batch: Json, prepared: Prepared, *, start: int = 0, repeat: str = "", source: str = ""
-) -> Iterator[Json]:
-    """Add the jobs from `start` on, and yield the API's answer for each piece.
-
-    A piece that begins at the same job of the same `source` is added only once to the batch, also by another command.
-    """
+def add_pieces(client: Rushes, batch: Json, prepared: Prepared, *, start: int, repeat: str) -> Iterator[Json]:
+    """Add the jobs from `start` on, and yield the API's answer for each piece."""
     total = len(prepared.jobs)
     for begin in range(start, total, PIECE_JOBS):
         jobs = prepared.jobs[begin : begin + PIECE_JOBS]
         lines = b"".join(json.dumps(job, allow_nan=False).encode() + b"\n" for job in jobs)
-        once = hashlib.sha256(f"{batch['id']} {source} {begin}".encode()).hexdigest()
-        content = gzip.compress(lines, mtime=0)  # the same bytes each time: a repetition is recognised by them
-        send = partial(client.send, "batches", batch["id"], "jobs", content=content, headers=_HEADERS, once=once)
+        send = partial(client.send_lines, batch["id"], lines, first=begin + 1)
         try:
             yield ask_until_answered(send, repeat=repeat, has_begun=True)
         except Declined as declined:

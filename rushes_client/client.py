@@ -1,6 +1,7 @@
 """Push jobs, wait for them, follow what happens to them, and fetch their videos."""
 
 import contextlib
+import gzip
 import hashlib
 import json
 import math
@@ -9,12 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import count, islice
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 from uuid import UUID
 
-from rushes_client.connection import Connection, make_once
+from rushes_client.connection import Connection, Json, make_once
 from rushes_client.downloading import StoredFile, fetch
 from rushes_client.errors import ApiAway, ClientError
 from rushes_client.models import ENDED, Batch, Event, Job
@@ -73,28 +75,37 @@ class Rushes(Connection):
     ) -> Batch:
         """Push a batch of jobs, each as the API takes it, in pieces. It may be a generator of any length.
 
-        The same call again, also by another process, continues where the first one stopped and buys nothing twice:
-        the pieces' keys are made from the batch's name and the jobs. `defaults` hold what the jobs leave out.
+        The same call again, also by another process, continues after the last job that is stored, and buys nothing
+        twice. So the jobs must come in the same order each time. `defaults` hold what the jobs leave out.
         """
-        opening = {
-            "name": name,
-            **({"finish_by": finish_by.isoformat()} if finish_by else {}),
-            **({"defaults": dict(defaults)} if defaults else {}),
-        }
-        self._insist(lambda: self.post("batches", body=opening, once=_key(name, "open", json.dumps(opening).encode())))
-        lines = (f"{json.dumps(job, allow_nan=False)}\n" for job in jobs)
-        for number in count():
-            content = "".join(islice(lines, PIECE)).encode()
-            if not content:
-                break
-            self._append(name, content, once=_key(name, str(number), content))
-        sealed = self._insist(lambda: self.post("batches", name, "seal", once=_key(name, "seal", b"")))
-        return Batch.model_validate(sealed)
+        opening: Json = {"finish_by": finish_by.isoformat()} if finish_by else {}
+        opening |= {"defaults": dict(defaults)} if defaults else {}
+        digest = hashlib.sha256(json.dumps([name, opening]).encode()).hexdigest()
+        opening |= {"name": name, "digest": digest, "on_repeat": "same_name"}
+        once = make_once()
+        batch = self._insist(lambda: self.post("batches", body=opening, once=once))
+        if batch["state"] == "open":
+            batch = self._fill(batch, jobs)
+        return Batch.model_validate(batch)
 
-    def _append(self, name: str, content: bytes, *, once: str) -> None:
-        # Not compressed: another version of zlib writes other bytes, by which a repetition would not be recognised.
-        headers = {"Content-Type": "application/x-ndjson"}
-        self._insist(lambda: self.send("batches", name, "jobs", content=content, headers=headers, once=once))
+    def _fill(self, batch: Json, jobs: Iterable[Mapping[str, Any]]) -> Json:
+        first = batch["jobs"] + 1
+        lines = (f"{json.dumps(job, allow_nan=False)}\n" for job in islice(jobs, batch["jobs"], None))
+        while piece := [*islice(lines, PIECE)]:
+            content = "".join(piece).encode()
+            self._insist(partial(self.send_lines, batch["id"], content, first=first))
+            first += len(piece)
+        return self._insist(lambda: self.post("batches", batch["id"], "seal"))
+
+    def send_lines(self, batch_id: str, lines: bytes, *, first: int) -> Json:
+        """Add jobs as lines of JSON to an open batch. `first` is the number that the first of them gets.
+
+        The key is made from that number: the jobs with these numbers are stored once, whoever sends them again.
+        """
+        headers = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
+        # The same bytes each time: a repetition is recognised by them.
+        content = gzip.compress(lines, compresslevel=6, mtime=0)
+        return self.send("batches", batch_id, "jobs", content=content, headers=headers, once=f'"{batch_id}-{first}"')
 
     def get_job(self, job_id: UUID | str) -> Job:
         """Return a job by its id or `BATCH/NUMBER`."""
@@ -147,11 +158,11 @@ class Rushes(Connection):
     def _follow_ends(self, cursor: int, batch: str | None, *, deadline: float) -> Iterator[Event]:
         """Yield the ends of jobs, and what happens to the batch as a whole. Raises `TimeoutError` at the deadline."""
         kinds = [*(f"job.{state}" for state in sorted(ENDED)), *(["batch.*"] if batch else [])]
-        with contextlib.closing(follow(self, after=cursor, kinds=kinds, batch=batch)) as steps:
+        with contextlib.closing(follow(self, after=cursor, kinds=kinds, batch=batch, deadline=deadline)) as steps:
             for event in steps:
                 if event is not None:
                     yield event
-                elif time.monotonic() >= deadline:
+                if time.monotonic() >= deadline:
                     raise TimeoutError("some jobs have not ended in time")
 
     def _renew(self, job: Job) -> Job:
@@ -213,9 +224,3 @@ class Rushes(Connection):
 
 def _find_deadline(timeout: float | None) -> float:
     return math.inf if timeout is None else time.monotonic() + timeout
-
-
-def _key(name: str, part: str, content: bytes) -> str:
-    """Return an Idempotency-Key that the same push makes again."""
-    digest = hashlib.sha256(b"\0".join((name.encode(), part.encode(), content))).hexdigest()
-    return f'"push-{digest[:48]}"'

@@ -1,6 +1,7 @@
 """Follow the event feed: as a stream, or by long polling where a stream does not come through."""
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -24,18 +25,23 @@ Step = tuple[int | None, Event | None]
 
 
 def follow(
-    connection: Connection, *, after: int | None, kinds: Sequence[str] = (), batch: str | None = None
+    connection: Connection,
+    *,
+    after: int | None,
+    kinds: Sequence[str] = (),
+    batch: str | None = None,
+    deadline: float = math.inf,
 ) -> Generator[Event | None, None, None]:
     """Yield every event after this id, for ever. It continues where it was after a broken connection.
 
-    None means that nothing has happened for some seconds. Without `after` it begins with the oldest event. Raises
-    `Declined` if the API refuses it, for example because the key was revoked.
+    None means that nothing has happened for some seconds, or until `deadline` (of `time.monotonic`). Without `after` it
+    begins with the oldest event. Raises `Declined` if the API refuses it, for example because the key was revoked.
     """
     query: dict[str, Any] = {"kinds": ",".join(kinds) or None, "batch": batch}
     read, failures = _stream, 0
     while True:
         try:
-            for cursor, event in read(connection, query | {"after": after}):
+            for cursor, event in read(connection, query | {"after": after}, max(0.1, deadline - time.monotonic())):
                 failures, after = 0, after if cursor is None else cursor
                 yield event
         except _NoStream:
@@ -43,7 +49,7 @@ def follow(
         except ApiAway as error:
             failures += 1
             yield None
-            time.sleep(error.retry_after or min(LONGEST_PAUSE_SECONDS, 0.25 * 2**failures))
+            time.sleep(error.retry_after or min(LONGEST_PAUSE_SECONDS, 0.25 * 2 ** min(failures, 10)))
 
 
 class Changes:
@@ -76,16 +82,18 @@ class _NoStream(Exception):
     """The stream was opened and nothing came, not even its first comment."""
 
 
-def _stream(connection: Connection, query: dict[str, Any]) -> Iterator[Step]:
+def _stream(connection: Connection, query: dict[str, Any], left: float) -> Iterator[Step]:
     """Yield what one stream brings until it ends, which is an `ApiAway` as well."""
     has_begun, headers = False, {"Accept": "text/event-stream"}
+    seconds = min(QUIET_SECONDS, left)
     try:
-        with connection.open_stream(STREAM, params=query, seconds=QUIET_SECONDS, headers=headers) as answer:
+        with connection.open_stream(STREAM, params=query, seconds=seconds, headers=headers) as answer:
             for step in _read_steps(answer):
                 has_begun = True
                 yield step
     except requests.RequestException as error:
-        raise (ApiAway("the stream of events was cut off") if has_begun else _NoStream) from error
+        is_given_up = not has_begun and seconds == QUIET_SECONDS
+        raise (_NoStream if is_given_up else ApiAway("the stream of events was cut off")) from error
     raise ApiAway("the stream of events ended", retry_after=PAUSE_SECONDS)
 
 
@@ -101,9 +109,9 @@ def _read_steps(answer: requests.Response) -> Iterator[Step]:
             data = b""
 
 
-def _poll(connection: Connection, query: dict[str, Any]) -> Iterator[Step]:
+def _poll(connection: Connection, query: dict[str, Any], left: float) -> Iterator[Step]:
     """Yield what one request finds. It waits for something to happen."""
-    page = connection.get("events", **query, wait=WAIT_SECONDS)
+    page = connection.get("events", **query, wait=int(min(WAIT_SECONDS, left)))
     for item in page["items"]:
         event = Event.model_validate(item)
         yield event.id, event

@@ -18,7 +18,8 @@ from cli.prompt_file.records import FileRefused, HeaderMissing, LineProblem, Pro
 from rushes.errors import InvalidInput, Problem
 from rushes.jobs.pushing import BATCH_NAME
 from rushes.settings import Settings
-from rushes_client.connection import PUSH_SECONDS, Connection, make_once
+from rushes_client.client import Rushes
+from rushes_client.connection import PUSH_SECONDS, make_once
 from rushes_client.errors import ClientError, Declined
 from stack.errors import BAD_INPUT, INTERRUPTED, CommandError
 
@@ -65,7 +66,7 @@ def choose_name(given: str | None, source: str, *, now: datetime | None = None) 
 
 
 def push_batch(
-    client: Connection,
+    client: Rushes,
     name: str,
     *,
     file: PromptFile,
@@ -103,7 +104,7 @@ def push_batch(
     return pushed
 
 
-def _explain_interrupt(client: Connection, name: str, *, began_at: datetime) -> CommandError:
+def _explain_interrupt(client: Rushes, name: str, *, began_at: datetime) -> CommandError:
     hint = f"`rushes batch show {name}` shows whether the batch is stored"
     with suppress(ClientError, KeyboardInterrupt):
         batch = client.get("batches", name)

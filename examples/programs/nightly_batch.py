@@ -1,13 +1,12 @@
-"""Push a file of prompts as tonight's batch, wait for it, and fetch its videos.
+"""Push a file of prompts as a batch, such as nightly-2026-11-30, wait for it, and fetch its videos.
 
-    python nightly_batch.py PROMPTS FOLDER [NAME]
+    python nightly_batch.py PROMPTS FOLDER NAME
 
-Run it again after a crash or an interruption: it continues, and buys nothing twice.
+Run it again with the same name and prompts after a crash or an interruption: it continues, and buys nothing twice.
 """
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ def read_jobs(prompts: Path) -> Iterator[dict[str, Any]]:
             yield {"model": "ltx-2-fast", "input": {"prompt": line.strip()}, "client_ref": f"shot-{number:04}"}
 
 
-def main(prompts: str, folder: str, name: str = f"nightly-{datetime.now(UTC):%Y-%m-%d}") -> int:
+def main(prompts: str, folder: str, name: str) -> int:
     with Rushes.from_environment() as rushes:
         batch = rushes.push_many(read_jobs(Path(prompts)), name=name)
         print(f"{batch.name}: {batch.jobs} jobs", file=sys.stderr)

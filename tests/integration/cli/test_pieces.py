@@ -12,6 +12,7 @@ from cli.app import main
 from cli.pieces import push_in_pieces
 from cli.prompt_file.jobs import Prepared
 from rushes.jobs.actions import find_running_action
+from rushes_client.client import Rushes
 from rushes_client.connection import Connection, make_once
 from rushes_client.errors import AnswerLost
 from tests.support.access import KEY
@@ -145,7 +146,7 @@ def test_two_commands_at_once_buy_the_jobs_once(api: Api) -> None:
     body = {"name": "night", "on_repeat": "same_jobs"}
 
     def push(_: int) -> Json:
-        with Connection(str(api.client.base_url), key=KEY) as client:
+        with Rushes(str(api.client.base_url), key=KEY) as client:
             return push_in_pieces(client, body, prepared=Prepared(jobs=jobs), once=make_once(), repeat="")
 
     with ThreadPoolExecutor(2) as pool:
@@ -156,7 +157,7 @@ def test_two_commands_at_once_buy_the_jobs_once(api: Api) -> None:
 def test_a_batch_that_was_closed_early_is_reported(api: Api, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_at(monkeypatch, 2, KeyboardInterrupt(), sends=False)
     submit(run)
-    assert run("batch", "seal", "night")[0] == 0
+    api.client.post("/v1/batches/night/seal").raise_for_status()
     code, _, err = submit(run)
     assert code == 1
     assert "pushed as night, which was closed with 3 of 8 jobs" in err
@@ -177,21 +178,8 @@ def refuse_the_fifth(given: Json, _: object) -> Json:
     return {**given, "priority": "high"} if given["input"]["prompt"] == "shot 5" else given
 
 
-def test_a_batch_is_created_filled_and_sealed_by_commands(api: Api, run: Run) -> None:
-    assert "batch night is open" in run("batch", "create", "night", "--finish-in", "2h")[1]
-    assert "batch night has 8 jobs" in run("batch", "add", "night", "shots.jsonl", "-m", "ltx-2-fast")[1]
-    _, out, err = run("batch", "add", "night", "shots.jsonl", "-m", "ltx-2-fast")
-    assert "this file was added before: nothing is bought" in err
-    write("more.jsonl", 2, "take")
-    assert "batch night has 10 jobs" in run("batch", "add", "night", "more.jsonl", "-m", "ltx-2-pro")[1]
-    assert "batch night is sealed with 10 jobs" in run("batch", "seal", "night")[1]
-    code, out, err = run("batch", "add", "night", "more.jsonl", "-m", "ltx-2-fast")
-    assert (code, "is sealed: it takes no more jobs" in out + err) == (2, True)
-    assert len(prompts(api)) == 10
-
-
 def test_an_empty_open_batch_is_cancelled_by_a_command(api: Api, run: Run) -> None:
-    run("batch", "create", "night")
+    api.client.post("/v1/batches", json={"name": "night"}).raise_for_status()
     assert run("batch", "cancel", "night", "--dry-run")[0] == 0
     assert api.client.get("/v1/batches/night").json()["state"] == "open"
     with ThreadPoolExecutor(1) as leader:

@@ -1,6 +1,7 @@
 """The Python client against a real API: nothing is bought twice, nothing is missed."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -77,6 +78,13 @@ def test_an_interrupted_push_continues_and_buys_nothing_twice(rushes: Rushes, mo
     assert [job.input["prompt"] for job in jobs] == [f"prompt {number}" for number in range(10)]
 
 
+def test_a_sealed_batch_is_returned_as_it_is(rushes: Rushes) -> None:
+    batch = push_many(rushes, wishes(2))
+    with pytest.raises(Declined, match="exists already"):
+        rushes.push_many(wishes(2), name="pilot", defaults={"model": "ltx-2-pro"})
+    assert push_many(rushes, wishes(5)).id == batch.id  # it was sealed with two
+
+
 def test_jobs_are_yielded_as_they_end_also_those_that_had_ended(rushes: Rushes) -> None:
     jobs = [rushes.push(MODEL, {"prompt": f"prompt {number}"}) for number in range(3)]
     cancel(rushes, jobs[2])
@@ -110,6 +118,24 @@ def test_a_wait_ends_at_its_timeout(rushes: Rushes) -> None:
     job = rushes.push(MODEL, {"prompt": "a fox"})
     with pytest.raises(TimeoutError):
         rushes.wait(job, timeout=0)
+
+
+def test_a_timeout_ends_a_wait_although_events_flow(rushes: Rushes) -> None:
+    job, over = rushes.push(MODEL, {"prompt": "a fox"}), threading.Event()
+
+    def make_events() -> None:
+        while not over.wait(0.02):
+            cancel(rushes, rushes.push(MODEL, {"prompt": "another"}))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(make_events)
+        began = time.monotonic()
+        try:
+            with pytest.raises(TimeoutError):
+                rushes.wait(job, timeout=0.5)
+        finally:
+            over.set()
+    assert time.monotonic() - began < 9  # a stream is quiet for longer
 
 
 def test_events_continue_from_a_stored_id(rushes: Rushes) -> None:
