@@ -41,11 +41,11 @@ def render_with(folder: Path, url: str, **variables: str) -> None:
         def hears_of_workers() -> bool:
             with contextlib.suppress(requests.RequestException, ValueError):
                 return (
-                    len(requests.get(f"{flower}/api/workers?refresh=1", auth=("operator", "a"), timeout=60).json()) == 2
+                    len(requests.get(f"{flower}/api/workers?refresh=1", auth=("operator", "a"), timeout=60).json()) == 3
                 )
             return False
 
-        rushes.wait_until(hears_of_workers, what="Flower hears of both workers")
+        rushes.wait_until(hears_of_workers, what="Flower hears of all workers")
 
 
 @pytest.mark.timeout(240)

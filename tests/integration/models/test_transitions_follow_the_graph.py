@@ -78,6 +78,8 @@ ARGUMENTS: dict[str, Any] = {
     "pause": timedelta(seconds=2),
     "posted_at": None,
     "price": 0.5,
+    "budget": 5.0,
+    "requests": 1,
     "priority": 7,
     "probe_after": timedelta(seconds=2),
     "provider_created_at": None,
