@@ -63,6 +63,8 @@ def rotate(
 ) -> None:
     """Make a new secret, and print it on stdout. The old one still signs during the overlap.
 
+    While one runs, another rotation is refused, unless its overlap is 0s.
+
     Example:
 
         rushes endpoint rotate https://acme.example/hooks/rushes --overlap 1h

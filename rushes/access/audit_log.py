@@ -1,4 +1,7 @@
-"""The audit log: what callers did by a scope that reaches every tenant. Entries outlive keys, tenants and jobs."""
+"""The audit log: what callers did by a scope that reaches every tenant, and each new endpoint.
+
+Entries outlive keys, tenants and jobs.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +13,9 @@ from sqlalchemy.orm import Session
 
 from models import Account, ApiKey, AuditEntry, Endpoint, Job, Prediction, Tenant, transitions
 from rushes.access.callers import Caller
+
+_OF_TENANTS = frozenset({"endpoint.create"})
+"""What is recorded of tenants too: from then on, their data leaves Rushes."""
 
 Facts = Mapping[str, Any]
 Row = TypeVar("Row", Account, ApiKey, Endpoint, Job, Prediction, Tenant)
@@ -26,10 +32,10 @@ def record(
 ) -> None:
     """Append an entry, in the transaction of the change that it describes.
 
-    `before` and `after` are the few values that the caller has changed, and never secret. Nothing is recorded for a
-    caller that reaches only its own tenant: the histories of its jobs name it.
+    `before` and `after` are the few values that the caller has changed, and never secret. For a caller that reaches
+    only its own tenant, nothing but `_OF_TENANTS` is recorded: the histories of its jobs name it.
     """
-    if not caller.reaches_all:
+    if not caller.reaches_all and action not in _OF_TENANTS:
         return
     entry = AuditEntry(
         tenant_id=caller.tenant_id if caller.key_id else None,

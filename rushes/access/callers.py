@@ -27,18 +27,22 @@ _MOST_CACHED = 10_000
 class Need:
     """What a request needs: the scope that allows it for the key's own tenant, and those that allow it for every one.
 
-    Without any scope, every valid key will do.
+    The own tenant's may need another one, `also`. Without any scope, every valid key will do.
     """
 
     own: Scope | None = None
     every: tuple[Scope, ...] = ()
+    also: Scope | None = None
 
     def __str__(self) -> str:
-        return " or ".join(each.value for each in (self.own, *self.every) if each) or "any key"
+        own = " and ".join(each.value for each in (self.own, self.also) if each)
+        return " or ".join(filter(None, (own, *self.every))) or "any key"
 
 
 PUSH = Need(Scope.PUSH)
 CHANGE = Need(Scope.PUSH, (Scope.OPERATE,))
+ADD_ENDPOINT = Need(Scope.PUSH, also=Scope.READ)  # who gets callbacks reads what happens
+CHANGE_ENDPOINT = Need(Scope.PUSH, (Scope.OPERATE,), also=Scope.READ)
 READ = Need(Scope.READ, (Scope.OBSERVE, Scope.OPERATE))
 OBSERVE = Need(every=(Scope.OBSERVE, Scope.OPERATE))
 OPERATE = Need(every=(Scope.OPERATE,))
@@ -111,7 +115,7 @@ def require(caller: Caller, need: Need) -> bool:
     """Return whether the request may touch the rows of every tenant. Raises `Forbidden` without a scope for it."""
     if caller.scopes.intersection(need.every):
         return True
-    if need.own in caller.scopes or need == ANY_KEY:
+    if need == ANY_KEY or (need.own in caller.scopes and need.also in (None, *caller.scopes)):
         return False
     raise Forbidden(f"this needs a key with the scope {need}; the scopes of this key: {_list(caller.scopes)}")
 

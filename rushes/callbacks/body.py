@@ -1,6 +1,7 @@
 """The body of a callback: ids, state, the caller's own values, cost and links, in less than 20 kB.
 
-It says what the event says. Only the cost may be another one in a later attempt.
+The kind, the time and the ids are the event's. The rest is the job as it is when the body is made: in a later attempt,
+the cost may be another one, and after a retry or cancel the error, and the state of an event that does not say one.
 """
 
 import json
@@ -31,6 +32,8 @@ def _describe(attempt: Attempt, subject: EventSubject, base: str) -> dict[str, A
         detail = subject.detail or {}
         return about | {name: detail[name] for name in ("endpoint_id", "reason") if name in detail}
     about |= {"batch_id": _show_id(subject.batch_id), "batch": subject.batch}
+    if attempt.kind == "batch.ended":
+        about |= subject.detail or {}
     if attempt.job_id is None:
         return about | {"links": {"batch": f"{base}/v1/batches/{subject.batch_id}"} if subject.batch_id else {}}
     state = find_state(attempt.kind) or subject.state

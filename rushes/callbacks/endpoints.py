@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -47,6 +48,8 @@ def create_endpoint(
         row = transitions.endpoints.insert_endpoint(session, new, most=MOST_ENDPOINTS)
         if row is None:
             raise Conflict(f"tenant {caller.tenant!r} has {MOST_ENDPOINTS} endpoints, the most that it can have")
+        after = {"kinds": chosen, "host": urlsplit(url).hostname}
+        record(session, caller, "endpoint.create", row.id, after=after)
     return EndpointView(row, caller.tenant, new.secret)
 
 
@@ -89,12 +92,16 @@ def get_endpoint(sessions: Sessions, endpoint_id: UUID, *, caller: Caller) -> En
 
 
 def rotate_endpoint(sessions: Sessions, endpoint_id: UUID, *, overlap: timedelta, caller: Caller) -> EndpointView:
-    """Make a new secret. Callbacks are signed with the old one too during the overlap. Raises `NotFound`."""
+    """Make a new secret. Callbacks are signed with the old one too during the overlap.
+
+    Raises `NotFound`, or `Conflict` if an overlap runs, unless the new one is 0: it would end the older secret.
+    """
     secret = make_secret()
     with transaction(sessions) as session:
         row = require_endpoint(session, endpoint_id, caller)
         with recorded(session, caller, "endpoint.rotate", row, "old_secret_until"):
-            transitions.endpoints.rotate_secret(session, endpoint_id, secret=secret, overlap=overlap)
+            if not transitions.endpoints.rotate_secret(session, endpoint_id, secret=secret, overlap=overlap):
+                raise Conflict(f"endpoint {endpoint_id} was rotated: wait for `old_secret_until`, or send `overlap` 0")
         session.refresh(row)
         return EndpointView(row, _view(session, row).tenant, secret)
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from rushes.network import AllowedPlaces
-from rushes.wavespeed.transport import Answer, Exchange, ProviderRequest, Transport
+from rushes.wavespeed.transport import Answer, Exchange, ExchangeError, ProviderRequest, Transport
 
 CONNECT_SECONDS, TOTAL_SECONDS = 5.0, 15.0
 ANSWER_BYTES = 64 * 1024
+_WORDS_LIMIT = 200
 
 
 def check_url(url: str) -> SplitResult:
@@ -30,7 +31,8 @@ def check_url(url: str) -> SplitResult:
 def post_guarded(url: str, body: bytes, headers: Mapping[str, str], *, tls: ssl.SSLContext, allow: str = "") -> Answer:
     """Post a body once and return the answer, whatever its status. `allow` is `RUSHES_URL_ALLOW`.
 
-    Raises `ValueError` for a URL that `check_url` refuses, and `ExchangeError` if no whole answer came in time.
+    Only the first `ANSWER_BYTES` of its body are read. Raises `ValueError` for a URL that `check_url` refuses, and
+    `ExchangeError` if no answer came in time. The error says why, in words that the other side did not choose.
     """
     parts, places = check_url(url), AllowedPlaces.parse(allow)
     exchange = Exchange(
@@ -39,7 +41,17 @@ def post_guarded(url: str, body: bytes, headers: Mapping[str, str], *, tls: ssl.
         read=TOTAL_SECONDS,
         admit=lambda address: places.admit(parts.hostname or "", address),
         max_bytes=ANSWER_BYTES,
+        is_cut=True,
     )
     transport = Transport(f"{parts.scheme}://{parts.netloc}", headers=headers, pool_size=0, tls=tls)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return transport.send_once(ProviderRequest("POST", target, body), exchange)
+    try:
+        return transport.send_once(ProviderRequest("POST", target, body), exchange)
+    except ExchangeError as error:
+        raise ExchangeError(_explain(error, exchange)) from None
+
+
+def _explain(error: ExchangeError, exchange: Exchange) -> str:
+    if exchange.expired or error.__cause__ is not None:  # of the total time, or of this machine
+        return str(error)[:_WORDS_LIMIT]
+    return "the answer is not valid HTTP" if exchange.sent else "the name of the host is not valid"

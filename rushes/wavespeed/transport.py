@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from urllib.parse import urlsplit
 
 from rushes.network import connect, open_tunnel
@@ -66,6 +66,8 @@ class Exchange:
     admit: Callable[[str], bool] = lambda _: True
     """Whether a connection may go to this IP address."""
     max_bytes: int = MAX_ANSWER_BYTES
+    is_cut: bool = False
+    """Whether the rest of a longer body is ignored, and the body left as it came. Otherwise it is an error."""
     sent: bool = False
     late: bool = False
     """True when nothing was sent because `send_before` had passed."""
@@ -214,7 +216,8 @@ class Transport:
                 request.method, self._prefix + request.target, body, {**self._headers, **kind, **(headers or {})}
             )
             with connection.getresponse() as response:
-                content = _read_body(response, exchange.max_bytes)
+                read = _read_body if not exchange.is_cut else HTTPResponse.read
+                content = read(response, exchange.max_bytes)
             exchange.limit(0)  # a socket that was shut down among the headers looks like the end of a whole answer
             return Answer(response.status, content, response.headers.get("Retry-After"))
 
@@ -274,7 +277,7 @@ def _reporting(exchange: Exchange) -> Iterator[None]:
         raise ExchangeError(words) from (error if isinstance(error, OSError) else None)
 
 
-def _read_body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
+def _read_body(response: HTTPResponse, max_bytes: int) -> bytes:
     body = response.read(max_bytes + 1)
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding in ("gzip", "deflate"):  # although we ask for neither

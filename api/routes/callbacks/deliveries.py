@@ -11,7 +11,7 @@ from api.idempotency import Made, OnceDep
 from api.openapi import answers
 from api.schemas.callbacks.deliveries import DeliveriesAsked, DeliveryPage, DeliveryShown
 from models.db.session import Sessions
-from rushes.access.callers import CHANGE, READ
+from rushes.access.callers import CHANGE_ENDPOINT, READ
 from rushes.callbacks import deliveries
 
 router = APIRouter(prefix="/v1/deliveries", tags=["callbacks"])
@@ -62,7 +62,7 @@ def show(delivery_id: DeliveryId, runtime: RuntimeDep, caller: CallerDep) -> Del
     "/{delivery_id}/resend",
     summary="Send a callback again",
     response_model=DeliveryShown,
-    **answers(CHANGE, 202, "The delivery.", DELIVERY, 404, 409, 422),
+    **answers(CHANGE_ENDPOINT, 202, "The delivery.", DELIVERY, 404, 409, 422),
 )
 def resend(delivery_id: DeliveryId, once: OnceDep) -> Response:
     """Send it at once with the same `webhook-id`, whatever became of it. Its retries start again.

@@ -17,7 +17,7 @@ from api.routes.callbacks.deliveries import DELIVERY
 from api.schemas.callbacks import endpoints as schemas
 from api.schemas.callbacks.deliveries import DeliveryShown
 from models.db.session import Sessions
-from rushes.access.callers import CHANGE, PUSH, READ
+from rushes.access.callers import ADD_ENDPOINT, CHANGE_ENDPOINT, READ
 from rushes.callbacks import endpoints
 from rushes.jobs.views import Page
 
@@ -56,7 +56,7 @@ def list_all(runtime: RuntimeDep, caller: CallerDep) -> schemas.EndpointPage:
     "",
     summary="Create an endpoint",
     response_model=schemas.EndpointMade,
-    **answers(PUSH, 201, "The endpoint. Its secret is shown only now.", _MADE, *BODY_ERRORS, 409),
+    **answers(ADD_ENDPOINT, 201, "The endpoint. Its secret is shown only now.", _MADE, *BODY_ERRORS, 409),
     openapi_extra=takes(schemas.NewEndpointAsked, every_ending={"url": ENDPOINT["url"]}, all_of_jobs=_NEW),
 )
 def create(new: EndpointBody, once: OnceDep) -> Response:
@@ -88,11 +88,14 @@ def show(endpoint_id: EndpointId, runtime: RuntimeDep, caller: CallerDep) -> sch
     "/{endpoint_id}/rotate",
     summary="Rotate a secret",
     response_model=schemas.EndpointMade,
-    **answers(CHANGE, 201, "The endpoint. Its new secret is shown only now.", _MADE, *BODY_ERRORS, 404, 409),
+    **answers(CHANGE_ENDPOINT, 201, "The endpoint. Its new secret is shown only now.", _MADE, *BODY_ERRORS, 404, 409),
     openapi_extra=takes(schemas.SecretRotation, within_a_day={}, at_once={"overlap": 0}),
 )
 def rotate(*, endpoint_id: EndpointId, asked: RotationBody, once: OnceDep) -> Response:
-    """Make a new secret. Callbacks have a signature by each of the two for 24 hours, or for `overlap`."""
+    """Make a new secret. Callbacks have a signature by each of the two for 24 hours, or for `overlap`.
+
+    409 if such an overlap runs, unless the new one is 0: that ends both old secrets at once.
+    """
     overlap = timedelta(seconds=asked.overlap)
     make = partial(endpoints.rotate_endpoint, endpoint_id=endpoint_id, overlap=overlap, caller=once.caller)
     return _show_once(once, make)
@@ -102,7 +105,7 @@ def rotate(*, endpoint_id: EndpointId, asked: RotationBody, once: OnceDep) -> Re
     "/{endpoint_id}/test",
     summary="Send a test",
     response_model=DeliveryShown,
-    **answers(CHANGE, 202, "The delivery.", {**DELIVERY, "kind": "endpoint.test"}, 404, 409, 422),
+    **answers(CHANGE_ENDPOINT, 202, "The delivery.", {**DELIVERY, "kind": "endpoint.test"}, 404, 409, 422),
 )
 def test(endpoint_id: EndpointId, once: OnceDep) -> Response:
     """Send a callback of the kind `endpoint.test` at once. 409 if the endpoint is disabled."""
@@ -117,7 +120,7 @@ def test(endpoint_id: EndpointId, once: OnceDep) -> Response:
 @router.post(
     "/{endpoint_id}/{change}",
     summary="Disable or enable an endpoint",
-    **answers(CHANGE, 200, "The endpoint.", ENDPOINT, 404, 409, 422),
+    **answers(CHANGE_ENDPOINT, 200, "The endpoint.", ENDPOINT, 404, 409, 422),
 )
 def switch(*, endpoint_id: EndpointId, change: Switch, runtime: RuntimeDep, caller: CallerDep) -> schemas.EndpointShown:
     """Send it nothing, or send what is pending and what happens from now on. 409 if that is so already.
@@ -133,7 +136,7 @@ def switch(*, endpoint_id: EndpointId, change: Switch, runtime: RuntimeDep, call
 @router.delete(
     "/{endpoint_id}",
     summary="Delete an endpoint",
-    **answers(CHANGE, 200, "The endpoint as it was.", ENDPOINT, 404, 422),
+    **answers(CHANGE_ENDPOINT, 200, "The endpoint as it was.", ENDPOINT, 404, 422),
 )
 def delete(endpoint_id: EndpointId, runtime: RuntimeDep, caller: CallerDep) -> schemas.EndpointShown:
     """Send it nothing more. Its deliveries are deleted too."""

@@ -74,8 +74,8 @@ class CallbackCounts(NamedTuple):
 
 _CALLBACKS = statement("""
     SELECT coalesce(sum(pending), 0)::bigint AS pending,
-        greatest(0, coalesce(max(due_seconds) FILTER (WHERE disabled_at IS NULL AND failures = 0), 0))::float8
-            AS oldest_due_seconds,
+        greatest(0, coalesce(max(due_seconds) FILTER (WHERE disabled_at IS NULL AND failures = 0
+            AND tenant_id IN (SELECT id FROM tenant WHERE disabled_at IS NULL)), 0))::float8 AS oldest_due_seconds,
         count(*) FILTER (WHERE disabled_at IS NULL AND failures = 0) AS working,
         count(*) FILTER (WHERE disabled_at IS NULL AND failures > 0) AS failing,
         count(*) FILTER (WHERE disabled_at IS NOT NULL) AS disabled

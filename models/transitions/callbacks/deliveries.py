@@ -15,7 +15,7 @@ from models.queries.callbacks.wanted_events import WantedEvent
 from models.tables.callbacks.delivery import Delivery
 
 BROKEN_AFTER = 5
-"""After this many failures in a row, an endpoint gets one attempt at a time, as before its first success."""
+"""After this many failures in a row, an endpoint gets one attempt at a time, as before its first outcome."""
 AT_ONCE = 4
 """An endpoint gets this many attempts at once."""
 SLOW_SECONDS = 2
@@ -54,16 +54,22 @@ def create_deliveries(
     return len(session.execute(_CREATE, {"last_id": last_id, "until": until, "give_up": give_up, **columns}).all())
 
 
+_NEXT_TURN = """(SELECT least(now(), min(due_at) - interval '1 ms') FROM delivery AS other
+        WHERE other.endpoint_id = {endpoint} AND state = 'pending')"""
+"""SQL: the time that puts a delivery before all others of its endpoint."""
 _INSERT_TEST = statement(f"""
-    INSERT INTO delivery (webhook_id, endpoint_id, kind, give_up_at)
-    SELECT {_NEW_WEBHOOK_ID}, id, 'endpoint.test', now() + :give_up
-    FROM endpoint WHERE id = :endpoint_id AND disabled_at IS NULL
+    WITH released AS (
+        UPDATE endpoint SET held_until = NULL WHERE id = :endpoint_id AND disabled_at IS NULL RETURNING id
+    )
+    INSERT INTO delivery (webhook_id, endpoint_id, kind, give_up_at, due_at)
+    SELECT {_NEW_WEBHOOK_ID}, id, 'endpoint.test', now() + :give_up, {_NEXT_TURN.format(endpoint="released.id")}
+    FROM released
     RETURNING id
 """)
 
 
 def insert_test(session: Session, endpoint_id: UUID, *, give_up: timedelta) -> Delivery | None:
-    """Create a delivery that is about no event. Returns None if the endpoint is disabled."""
+    """Create a delivery that is about no event, to be sent first. Returns None if the endpoint is disabled."""
     found = session.execute(_INSERT_TEST, {"endpoint_id": endpoint_id, "give_up": give_up}).scalar()
     return session.get(Delivery, found) if found is not None else None
 
@@ -80,9 +86,11 @@ _ROOM = f"""SELECT endpoint.id AS endpoint_id, failures, coalesce(running, 0) AS
             coalesce(failures > 0 OR suspect_until > now() OR is_slow, false) AS is_suspect,
             CASE WHEN held_until > now() THEN 0 WHEN failures >= {BROKEN_AFTER} OR suspect_until IS NULL THEN 1
                 ELSE {AT_ONCE} END - coalesce(running, 0) AS room
-        FROM endpoint LEFT JOIN in_flight ON in_flight.endpoint_id = endpoint.id
-        WHERE disabled_at IS NULL"""
-"""SQL: what each enabled endpoint may get now, and whether it shares its threads with others that fail."""
+        FROM endpoint JOIN tenant ON tenant.id = tenant_id
+        LEFT JOIN in_flight ON in_flight.endpoint_id = endpoint.id
+        WHERE endpoint.disabled_at IS NULL AND tenant.disabled_at IS NULL"""
+"""SQL: what each endpoint that is enabled, with its tenant, may get now, and whether it shares threads with others that
+fail."""
 _RANKED = f"""SELECT due.id, is_suspect, place,
             row_number() OVER (PARTITION BY is_suspect ORDER BY place, failures, due_at) AS turn
         FROM endpoints CROSS JOIN LATERAL (
@@ -143,11 +151,17 @@ def give_back(session: Session, claimed: Sequence[ClaimedDelivery]) -> int:
     return len(session.execute(_GIVE_BACK, {"ids": ids, "claims": claims}).all())
 
 
-_RESEND = statement("""
-    UPDATE delivery
-    SET state = 'pending', attempts = 0, due_at = now(), give_up_at = now() + :give_up, ended_at = NULL
-    WHERE id = :delivery_id AND (claimed_at IS NULL OR due_at <= now())
-    RETURNING 1
+_RESEND = statement(f"""
+    WITH resent AS (
+        UPDATE delivery
+        SET state = 'pending', attempts = 0, due_at = {_NEXT_TURN.format(endpoint="delivery.endpoint_id")},
+            give_up_at = now() + :give_up, ended_at = NULL
+        WHERE id = :delivery_id AND (claimed_at IS NULL OR due_at <= now())
+        RETURNING endpoint_id
+    ), released AS (
+        UPDATE endpoint SET held_until = NULL FROM resent WHERE endpoint.id = endpoint_id
+    )
+    SELECT 1 FROM resent
 """)
 
 

@@ -47,12 +47,16 @@ def insert_endpoint(session: Session, new: NewEndpoint, *, most: int) -> Endpoin
 _ROTATE = statement("""
     UPDATE endpoint SET secret = :secret, old_secret = secret, old_secret_until = now() + :overlap
     WHERE id = :endpoint_id AND deleted_at IS NULL
+      AND (coalesce(old_secret_until <= now(), true) OR CAST(:overlap AS interval) = interval '0')
     RETURNING 1
 """)
 
 
 def rotate_secret(session: Session, endpoint_id: UUID, *, secret: str, overlap: timedelta) -> bool:
-    """Sign with a new secret, and with the present one too during the overlap. Returns False if it is deleted."""
+    """Sign with a new secret, and with the present one too during the overlap.
+
+    Returns False if it is deleted, or if an overlap runs and this one is not 0.
+    """
     return changed_a_row(session, _ROTATE, endpoint_id=endpoint_id, secret=secret, overlap=overlap)
 
 
@@ -74,16 +78,24 @@ def disable_endpoint(session: Session, endpoint_id: UUID) -> bool:
 
 
 _ENABLE = statement("""
-    UPDATE endpoint
-    SET disabled_at = NULL, disabled_reason = NULL, after = :last_id, failures = 0, failing_since = NULL,
-        held_until = NULL, suspect_until = NULL
-    WHERE id = :endpoint_id AND disabled_at IS NOT NULL AND deleted_at IS NULL
-    RETURNING 1
+    WITH enabled AS (
+        UPDATE endpoint
+        SET disabled_at = NULL, disabled_reason = NULL, after = :last_id, failures = 0, failing_since = NULL,
+            held_until = NULL, suspect_until = NULL
+        WHERE id = :endpoint_id AND disabled_at IS NOT NULL AND deleted_at IS NULL
+        RETURNING id
+    ), waiting AS (  -- an attempt that ends locks them before the endpoint
+        SELECT delivery.id FROM delivery JOIN enabled ON enabled.id = endpoint_id
+        WHERE state = 'pending' AND claimed_at IS NULL AND due_at > now() FOR UPDATE OF delivery SKIP LOCKED
+    ), freed AS (
+        UPDATE delivery SET due_at = now() FROM waiting WHERE delivery.id = waiting.id
+    )
+    SELECT 1 FROM enabled
 """)
 
 
 def enable_endpoint(session: Session, endpoint_id: UUID) -> bool:
-    """Send to it again: what is pending, and the events from now on. Returns False if it is not disabled."""
+    """Send to it again: what is pending, at once, and the events from now on. Returns False if it is not disabled."""
     return changed_a_row(session, _ENABLE, endpoint_id=endpoint_id, last_id=find_last_id(session))
 
 

@@ -86,6 +86,23 @@ def test_an_endpoint_is_made_shown_rotated_switched_and_deleted(api: Api) -> Non
     assert api.client.get(f"/v1/endpoints/{made['id']}").status_code == 404
 
 
+def test_a_second_rotation_waits_for_the_overlap_of_the_first(api: Api) -> None:
+    made = post(api, "endpoints", body={"url": URL})
+    post(api, "endpoints", made["id"], "rotate", body={"overlap": 60})
+    refused = api.client.post(f"/v1/endpoints/{made['id']}/rotate", json={"overlap": 60})
+    assert (refused.status_code, "old_secret_until" in refused.json()["detail"]) == (409, True)
+    post(api, "endpoints", made["id"], "rotate", body={"overlap": 0})
+    post(api, "endpoints", made["id"], "rotate", body={"overlap": 60})
+
+
+def test_a_key_that_only_pushes_makes_no_endpoint(api: Api) -> None:
+    with transaction(api.sessions) as session:
+        pusher = add_key(session, Scope.PUSH)
+    refused = api.client.post("/v1/endpoints", json={"url": URL}, headers=bearing(pusher))
+    assert refused.status_code == 403
+    assert "the scope push and read;" in refused.json()["detail"]
+
+
 def test_a_repeated_request_makes_one_endpoint_and_hides_its_secret(api: Api) -> None:
     first, again = (post(api, "endpoints", body={"url": URL}, **{"Idempotency-Key": "one"}) for _ in range(2))
     assert (first["id"], again["secret"]) == (again["id"], None)
@@ -143,7 +160,8 @@ def test_changes_by_an_operator_are_in_the_audit_log_without_secrets(api: Api, t
     rotated = post(api, "endpoints", made["id"], "rotate", body={}, key=tenants.operator)
     post(api, "endpoints", made["id"], "disable", key=tenants.operator)
     found = get(api, "audit-log", action="endpoint.")["items"]
-    assert [each["action"] for each in found] == ["endpoint.disable", "endpoint.rotate"]
+    assert [each["action"] for each in found] == ["endpoint.disable", "endpoint.rotate", "endpoint.create"]
+    assert found[2]["after"] == {"kinds": made["kinds"], "host": "receiver.example"}
     assert (found[0]["before"]["disabled_reason"], found[0]["after"]["disabled_reason"]) == (None, "person")
     assert not any(word in str(found) for word in (made["secret"], rotated["secret"], "team=a"))
 

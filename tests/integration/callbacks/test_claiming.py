@@ -9,12 +9,14 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Delivery, Endpoint, transitions
+from models import DEFAULT_TENANT, Delivery, Endpoint, transitions
 from models.db.session import transaction
 from models.queries.callbacks.wanted_events import WantedEvent
 from models.transitions.callbacks.deliveries import AT_ONCE, BROKEN_AFTER
 from rushes.callbacks.creating import create_deliveries
+from rushes.callbacks.deliveries import resend_delivery
 from rushes.callbacks.endpoints import delete_endpoint, switch_endpoint
+from rushes.callbacks.endpoints import test_endpoint as send_test
 from rushes.events.horizon import Horizon
 from rushes.jobs.pruning import Keep, prune
 from rushes.runtime import Runtime
@@ -217,6 +219,45 @@ def test_a_disabled_endpoint_keeps_what_is_pending_and_gets_no_more(runtime: Run
     create_all(runtime)
     trust(runtime, endpoint)
     assert claim_kinds(runtime) == ["job.failed", "job.cancelled"]
+
+
+def test_the_endpoints_of_a_disabled_tenant_get_nothing(runtime: Runtime) -> None:
+    add_endpoint(runtime, URL)
+    add_events(runtime, "job.failed")
+    create_all(runtime)
+    with transaction(runtime.sessions) as session:
+        rows.change(session, "tenant", DEFAULT_TENANT, disabled_at=rows.NOW)
+    assert claim_kinds(runtime) == []
+    with transaction(runtime.sessions) as session:
+        rows.change(session, "tenant", DEFAULT_TENANT, disabled_at=None)
+    assert claim_kinds(runtime) == ["job.failed"]
+
+
+def test_a_test_and_a_resend_go_first_and_are_not_held(runtime: Runtime) -> None:
+    endpoint = add_endpoint(runtime, URL).row.id
+    add_events(runtime, "job.failed")
+    add_events(runtime, "job.cancelled")
+    create_all(runtime)
+    with transaction(runtime.sessions) as session:
+        rows.change(session, "endpoint", endpoint, held_until=rows.MINUTE)
+    send_test(runtime.sessions, runtime.settings, endpoint, caller=EVERYONE)
+    assert claim_kinds(runtime) == ["endpoint.test"]
+    set_delivered(runtime, "endpoint.test")
+    with transaction(runtime.sessions) as session:
+        rows.change(session, "endpoint", endpoint, held_until=rows.MINUTE)
+    later = list_deliveries(runtime.sessions)[1]
+    resend_delivery(runtime.sessions, runtime.settings, later.webhook_id, caller=EVERYONE)
+    assert claim_kinds(runtime) == ["job.cancelled"]
+
+
+def test_an_enabled_endpoint_gets_what_is_pending_at_once(runtime: Runtime) -> None:
+    endpoint = add_endpoint(runtime, URL).row.id
+    add_events(runtime, "job.failed")
+    create_all(runtime)
+    switch_endpoint(runtime.sessions, endpoint, is_enabled=False, caller=EVERYONE)
+    make_due(runtime, earlier=-rows.HOUR)
+    switch_endpoint(runtime.sessions, endpoint, is_enabled=True, caller=EVERYONE)
+    assert claim_kinds(runtime) == ["job.failed"]
 
 
 def test_a_delivery_that_was_not_published_is_given_back(runtime: Runtime) -> None:

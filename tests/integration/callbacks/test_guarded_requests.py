@@ -196,13 +196,31 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch)
         assert post(f"https://127.0.0.1:{server.port}/").status == 200
 
 
-def test_a_long_answer_is_refused() -> None:
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+def test_a_long_answer_is_cut(headers: dict[str, str]) -> None:
     def flood(peer: Peer) -> None:
         assert peer.read_request()
-        peer.answer(200, b"x" * (guarded_requests.ANSWER_BYTES + 1))
+        peer.answer(200, b"x" * (guarded_requests.ANSWER_BYTES + 1), **headers)
 
-    with ScriptedServer(flood) as server, pytest.raises(ExchangeError, match="larger than 65536 bytes"):
-        post(f"http://127.0.0.1:{server.port}/")
+    with ScriptedServer(flood) as server:
+        taken = post(f"http://127.0.0.1:{server.port}/")
+    assert (taken.status, len(taken.body)) == (200, guarded_requests.ANSWER_BYTES)
+
+
+@pytest.mark.parametrize("line", [b"\0secret\r\n\r\n", b"HTTP/1.1 2\0 secret\r\n\r\n", b"secret" * 20_000])
+def test_an_error_has_no_words_of_the_receiver(line: bytes) -> None:
+    def babble(peer: Peer) -> None:
+        assert peer.read_request()
+        peer.send(line)
+
+    with ScriptedServer(babble) as server, pytest.raises(ExchangeError) as raised:
+        post(f"http://127.0.0.1:{server.port}/secret")
+    assert str(raised.value) == "the answer is not valid HTTP"
+
+
+def test_a_host_that_is_no_name_has_an_error_of_its_own() -> None:
+    with pytest.raises(ExchangeError, match="the name of the host is not valid"):
+        post(f"http://{'x' * 64}.example/secret")
 
 
 def test_a_dripping_answer_ends_with_the_total_time(monkeypatch: pytest.MonkeyPatch) -> None:

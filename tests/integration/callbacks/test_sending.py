@@ -70,6 +70,20 @@ def test_a_callback_is_signed_and_says_what_its_event_says(runtime: Runtime) -> 
     assert json.dumps(content, separators=(",", ":")).encode() == call.body
 
 
+def test_the_end_of_a_batch_says_how_its_jobs_ended(runtime: Runtime) -> None:
+    detail = {"jobs": 2, "states": {"succeeded": 2}, "state": "ended"}
+    with Receiver() as receiver:
+        add_endpoint(runtime, receiver.url)
+        with transaction(runtime.sessions) as session:
+            batch_id = rows.insert(session, "batch", name="pilot", job_count=2)
+            rows.add_event(session, "batch.ended", batch_id=batch_id, detail=detail)
+        create_all(runtime)
+        send_due(runtime)
+    data = json.loads(receiver.calls[0].body)["data"]
+    assert data.items() >= detail.items()
+    assert (data["batch_id"], data["batch"]) == (str(batch_id), "pilot")
+
+
 @pytest.mark.parametrize("status", [301, 302, 400, 404, 500])
 def test_an_answer_that_is_no_success_is_tried_again(runtime: Runtime, status: int) -> None:
     with Receiver(lambda _: ReceiverReply(status, b"no", {"Location": "/other"})) as receiver:

@@ -146,6 +146,8 @@ def test_callbacks_that_wait_and_their_endpoints_are_counted(scratch: Session) -
     assert {state: seen.find("endpoints", state=state) for state in late} == dict.fromkeys(late, 1)
     assert seen.find("pending_deliveries") == 3
     assert 55 <= seen.find("oldest_due_delivery_seconds") < 110
+    rows.change(scratch, "tenant", DEFAULT_TENANT, disabled_at=NOW)
+    assert read(scratch).find("oldest_due_delivery_seconds") == 0
 
 
 def test_a_transaction_of_another_session_is_measured(sessions: Sessions) -> None:
