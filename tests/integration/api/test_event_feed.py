@@ -143,7 +143,12 @@ def test_a_tenant_reads_only_its_own_events(api: Api, films: str) -> None:
         own, observer = add_key(session, Scope.READ), add_key(session, Scope.OBSERVE)
     assert [each["tenant"] for each in read(api, own, kinds="job.*")["items"]] == ["default"] * 2
     assert [each["tenant"] for each in read(api, films, kinds="job.*")["items"]] == ["Films"] * 2
-    assert [each["tenant"] for each in read(api, observer, kinds="job.*")["items"]] == ["default", "Films", "Films", "default"]
+    assert [each["tenant"] for each in read(api, observer, kinds="job.*")["items"]] == [
+        "default",
+        "Films",
+        "Films",
+        "default",
+    ]
     assert [each["tenant"] for each in read(api, films, kinds="job.*", after=0)["items"]] == ["Films"] * 2
 
 
@@ -151,7 +156,9 @@ def test_a_batch_is_named_as_in_lists(api: Api, films: str) -> None:
     with transaction(api.sessions) as session:
         own, observer = add_key(session, Scope.READ), add_key(session, Scope.OBSERVE)
     assert [each["number"] for each in read(api, films, batch="PILOT", kinds="job.*")["items"]] == [1, 2]
-    assert [each["tenant"] for each in read(api, observer, batch="films:pilot", kinds="job.*")["items"]] == ["Films"] * 2
+    assert [each["tenant"] for each in read(api, observer, batch="films:pilot", kinds="job.*")["items"]] == [
+        "Films"
+    ] * 2
     assert [each["tenant"] for each in read(api, observer, batch="pilot", kinds="job.*")["items"]] == ["default"]
     for name in ("films:pilot", "none", "nobody:pilot"):
         answer = api.client.get("/v1/events", params={"batch": name}, headers=bearing(own))
