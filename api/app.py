@@ -83,7 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(None, None, static_url=ASSETS, title=TITLE, version=version("rushes"), lifespan=_live)
     app.state.runtime = Runtime.open(settings, threads=THREADS, application="api")
     app.state.keys = KeyRing(app.state.runtime.sessions)
-    app.state.hub = Hub(app.state.runtime.sessions)
+    app.state.hub = Hub(app.state.runtime.sessions, connections=settings.database_connections)
     app.state.metrics = open_metrics(app.state.runtime.sessions)
     app.state.large_reads, app.state.large_body = asyncio.Semaphore(2), asyncio.Lock()
     app.add_middleware(BoundedAnswers)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 from uuid import UUID
@@ -159,9 +159,29 @@ def _require_json(request: Request) -> None:
 
 @asynccontextmanager
 async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") -> AsyncIterator[bytearray]:
-    """Read a body of at most `limit_bytes`, as long as it arrives at `LEAST_BYTES_PER_SECOND` on average.
+    """Read a body into memory, as `take_body` does."""
+    body = bytearray()
+
+    async def keep(chunk: bytes) -> None:
+        body.extend(chunk)
+
+    async with take_body(request, limit_bytes, keep, hint=hint):
+        yield body
+
+
+@asynccontextmanager
+async def take_body(
+    request: Request,
+    limit_bytes: int,
+    take: Callable[[bytes], Awaitable[None]],
+    *,
+    hint: str = "",
+    is_large: bool = False,
+) -> AsyncIterator[None]:
+    """Take a body of at most `limit_bytes`, as long as it arrives at `LEAST_BYTES_PER_SECOND` on average.
 
     `request.state.body_digest` is then its SHA-256. If it is large, no other large body is handled in this block.
+    `is_large` says that of a body of any size.
     """
     too_large = HTTPException(413, f"the body has more than {limit_bytes:,} bytes{hint}")
     announced = request.headers.get("content-length", "")
@@ -169,34 +189,40 @@ async def read_bounded(request: Request, limit_bytes: int, *, hint: str = "") ->
         raise too_large
     async with AsyncExitStack() as held:
         try:
-            body = await _read_in_time(request, limit_bytes, too_large, held)
+            size = await _take_in_time(request, limit_bytes, take, too_large=too_large, held=held)
         except TimeoutError:
             raise HTTPException(408, TOO_SLOW, headers={"Connection": "close"}) from None
-        if len(body) > LARGE_BYTES:
+        if size > LARGE_BYTES or is_large:
             await held.enter_async_context(request.app.state.large_body)
-        yield body
+        yield
 
 
-async def _read_in_time(
-    request: Request, limit_bytes: int, too_large: HTTPException, held: AsyncExitStack
-) -> bytearray:
+async def _take_in_time(
+    request: Request,
+    limit_bytes: int,
+    take: Callable[[bytes], Awaitable[None]],
+    *,
+    too_large: HTTPException,
+    held: AsyncExitStack,
+) -> int:
     clock = asyncio.get_running_loop().time
-    body, digest, began = bytearray(), hashlib.sha256(), clock()
+    size, digest, began = 0, hashlib.sha256(), clock()
     async with asyncio.timeout_at(began + STALL_SECONDS) as patience:
         async for chunk in request.stream():
-            was_large = len(body) > LARGE_BYTES
-            body += chunk
-            digest.update(chunk)
-            if len(body) > limit_bytes:
+            was_large = size > LARGE_BYTES
+            size += len(chunk)
+            if size > limit_bytes:
                 raise too_large
-            if len(body) > LARGE_BYTES and not was_large:
+            digest.update(chunk)
+            await take(chunk)
+            if size > LARGE_BYTES and not was_large:
                 patience.reschedule(None)  # this wait is not the client's fault
                 waits_since = clock()
                 await held.enter_async_context(request.app.state.large_reads)
                 began += clock() - waits_since
-            patience.reschedule(began + STALL_SECONDS + len(body) / LEAST_BYTES_PER_SECOND)
+            patience.reschedule(began + STALL_SECONDS + size / LEAST_BYTES_PER_SECOND)
     request.state.body_digest = digest.hexdigest()
-    return body
+    return size
 
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]

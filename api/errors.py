@@ -1,5 +1,6 @@
 """Answer every error as a problem (RFC 9457), in one shape and without internal details."""
 
+import errno
 import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -31,6 +32,8 @@ _TITLES = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unproce
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="rushes"'}
 
 _LOCKED = "another request or a worker keeps these rows locked: repeat yours in a moment"
+
+_DISK_FULL = "the disk of the API is full (TMPDIR): nothing was stored"
 
 _SHOWN = 3  # problems repeated in `detail`; `errors` lists all of them
 
@@ -104,7 +107,7 @@ class ProblemResponse(JSONResponse):
 
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error that is raised on purpose. The middleware `AccessLog` answers bugs."""
-    for kind in (errors.RushesError, DatabaseAway, OperationalError, RequestValidationError, HTTPException):
+    for kind in (errors.RushesError, DatabaseAway, OperationalError, RequestValidationError, HTTPException, OSError):
         app.add_exception_handler(kind, answer_error)
 
 
@@ -118,6 +121,8 @@ async def answer_error(_: Request, error: Exception) -> Response:
         return _refuse_fields(error.problems)
     if is_lock_failure(error):
         return ProblemResponse(409, _LOCKED, headers=_retry_header(RETRY_AFTER))
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return ProblemResponse(503, _DISK_FULL, headers=_retry_header(RETRY_AFTER))
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
     if status is None:
         raise error

@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 
 def count_weight(scope: Scope) -> int:
     """Return how many bytes a byte of the request's body stands for."""
-    return COMPRESSED_WEIGHT if (b"content-encoding", b"gzip") in scope["headers"] else 1
+    encodings = [value.strip().lower() for name, value in scope["headers"] if name == b"content-encoding"]
+    return COMPRESSED_WEIGHT if b"gzip" in encodings else 1
 
 
 class AccessLog:

@@ -20,24 +20,31 @@ async def begin(
 ) -> tuple[FeedChoice, int]:
     """Return the chosen events, and the id after which they are read. `last_event_id` wins over `after`.
 
-    Raises `NotFound` for the batch, `InvalidInput` for the place, and `Unavailable`.
+    That is never before the beginning of these events: a tenant must not walk through those of others. Raises
+    `NotFound` for the batch, `InvalidInput` for the place, and `Unavailable`.
     """
     field, place = ("after", asked.after) if last_event_id is None else ("Last-Event-ID", last_event_id)
 
     def find(session: Session) -> tuple[FeedChoice, int | None]:
         batch_id = find_batch_id(session, asked.batch, caller) if asked.batch else None
         choice = FeedChoice(caller.reach, batch_id, tuple(asked.kinds.split(",")) if asked.kinds else ())
-        if place is None:
-            return choice, find_beginning(session, choice)
         if isinstance(place, str):  # latest
             return choice, None
-        if place > hub.position and place > (last_id := queries.feed.find_last_id(session)):
+        least = place or 0
+        if least > hub.position and least > (last_id := queries.feed.find_last_id(session)):
             words = f"is beyond the end of the feed, {last_id}: the database was put back to an earlier state"
             raise InvalidInput([Problem(field, words)])
-        return choice, place
+        beginning = find_beginning(session, choice)
+        return choice, None if beginning is None else max(least, beginning)
 
     choice, after = await hub.ask(find)
-    return choice, await _find_end(hub) if after is None else after
+    if after is not None:
+        return choice, after
+    end = await _find_end(hub)
+    if not isinstance(place, str):
+        choice, after = await hub.ask(find)  # again: what was pushed before the end was asked for is seen now
+        end = max(end, place or 0)
+    return choice, end if after is None else after
 
 
 async def _find_end(hub: Hub) -> int:

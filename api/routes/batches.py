@@ -162,7 +162,7 @@ def show(batch_id: BatchId, runtime: RuntimeDep) -> BatchDetails:
     **answers(READ, 200, "A page of events.", examples.BATCH_EVENT_PAGE, 404, 422),
 )
 def show_events(batch_id: BatchId, asked: Annotated[EventsAsked, Query()], runtime: RuntimeDep) -> EventPage:
-    """Events of the batch as a whole, oldest first: it is at risk, or on track again."""
+    """Events of the batch as a whole, oldest first, such as that it was pushed, is at risk, or has ended."""
     page = list_batch_events(runtime.sessions, batch_id, limit=asked.limit, after=asked.cursor)
     return EventPage.of(page, EventSeen.copy_from)
 

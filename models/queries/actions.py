@@ -29,9 +29,9 @@ def count_matches(session: Session, chosen: JobFilter) -> tuple[int, Decimal]:
     return count, cost
 
 
-def find_running(session: Session) -> Action | None:
-    """The oldest action that runs. One runs at a time."""
-    query = select(Action).where(Action.state == ActionState.RUNNING.value)
+def find_running(session: Session, *, after: UUID | None = None) -> Action | None:
+    """The oldest action that runs, of those after another."""
+    query = select(Action).where(Action.state == ActionState.RUNNING.value, Action.id > (after or UUID(int=0)))
     return session.scalars(query.order_by(Action.id).limit(1)).first()
 
 

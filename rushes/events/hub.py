@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import structlog
@@ -36,6 +36,8 @@ KEY_CHECK_SECONDS = 3.0
 READERS, READER_SECONDS = 2, 10.0
 """Threads that read for requests and listeners, and the longest wait for one. Thousands that come at once must not keep
 others from pushing. Whoever waits for longer gets 503 without any work: its client would not wait for the outcome."""
+MANY_CONNECTIONS = 6
+"""With a pool of fewer connections, one thread reads."""
 
 Answer = TypeVar("Answer")
 log = structlog.get_logger(__name__)
@@ -131,14 +133,14 @@ class Listener:
 class Hub:
     """Reads for all listeners of a process. `position` is the id up to which it has passed events on."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, *, connections: int) -> None:
         self.position = 0
         self.horizon = Horizon(sessions)
         self._sessions = sessions
         self._listeners: set[Listener] = set()
         self._topics: defaultdict[UUID | None, set[Listener]] = defaultdict(set)
         self._wanted = asyncio.Event()
-        self._readers = asyncio.Semaphore(READERS)
+        self._readers = asyncio.Semaphore(READERS if connections >= MANY_CONNECTIONS else 1)
         self._is_stale, self._is_closed, self._is_away = True, False, False
         self._keys_checked_at = 0.0
 
@@ -186,10 +188,14 @@ class Hub:
                 await self._readers.acquire()
         except TimeoutError:
             raise Unavailable("too many requests for events came at once: try again") from None
-        try:
-            return await asyncio.to_thread(read)
-        finally:
-            self._readers.release()
+        reading = asyncio.ensure_future(asyncio.to_thread(read))
+        reading.add_done_callback(self._release_reader)
+        return await asyncio.shield(reading)  # a caller that goes away does not end the query
+
+    def _release_reader(self, reading: asyncio.Future[Any]) -> None:
+        self._readers.release()
+        if not reading.cancelled():
+            reading.exception()  # marks it as seen: the caller may have gone away
 
     async def run(self) -> None:
         """Pass on new events, for as long as somebody listens. Runs until it is cancelled."""

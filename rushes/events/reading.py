@@ -62,6 +62,6 @@ def read_feed(session: Session, choice: FeedChoice, *, after: int, until: int, l
 
 
 def find_beginning(session: Session, choice: FeedChoice) -> int | None:
-    """Return the id after which the events of a batch, or of a tenant, begin; None before its first job."""
+    """Return the id after which the events of a batch, or of a tenant, begin; None before the first one."""
     first = queries.feed.find_first_id(session, tenant_id=choice.tenant_id, batch_id=choice.batch_id)
     return None if first is None else first - 1

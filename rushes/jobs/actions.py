@@ -93,10 +93,10 @@ def request_action(
     return action
 
 
-def find_running_action(sessions: Sessions) -> Action | None:
-    """Return the oldest action that runs. One at a time makes progress."""
+def find_running_action(sessions: Sessions, *, after: UUID | None = None) -> Action | None:
+    """Return the oldest action that runs, or the next one after another."""
     with one_statement(sessions) as session:
-        return queries.actions.find_running(session)
+        return queries.actions.find_running(session, after=after)
 
 
 def advance_action(sessions: Sessions, action: Action) -> None:
@@ -263,6 +263,7 @@ def _retry_with(
     session: Session, ids: Sequence[UUID], replaced: Mapping[str, Any], *, by: str
 ) -> tuple[dict[UUID, str], dict[UUID, str]]:
     states, refused = {}, {}
+    transitions.endings.hold_batches_of(session, ids)  # all of them, before the first job's uploads
     for job_id in ids:
         try:
             with session.begin_nested():

@@ -32,6 +32,8 @@ def retry_job(sessions: Sessions, job_id: UUID, replaced: Mapping[str, Any] | No
 def retry_in(session: Session, job_id: UUID, replaced: Mapping[str, Any] | None, *, by: str) -> str:
     """Do the same in the caller's transaction, which the caller must roll back after an error."""
     job = require_job(session, job_id)
+    if replaced:
+        transitions.endings.hold_batches_of(session, [job_id])  # before its uploads, as who adds jobs to the batch does
     new = _read_input(session, job, replaced) if replaced else None
     state = transitions.retries.retry_job(session, job_id, new, by=by)
     if state is None:

@@ -1,6 +1,7 @@
 """The leader's periodic work: retention, reconciliation runs, reports, pruning, the account's status."""
 
 import time
+from uuid import UUID
 
 import structlog
 
@@ -43,6 +44,7 @@ class Errands:
         self._status = Every(STATUS_SECONDS)
         self._batches_after = transitions.endings.FIRST  # those before were looked at
         self._failed_acts = 0  # in a row
+        self._locked_act: UUID | None = None  # actions up to it wait for locks
         self._condition = Condition.OK  # as last logged
 
     def log_status(self, now: float) -> None:
@@ -112,17 +114,19 @@ class Errands:
     def act(self) -> bool:
         """Advance people's actions on many jobs for a moment. Returns whether something is left to do at once."""
         until = time.monotonic() + ACT_SECONDS
-        while action := find_running_action(self._runtime.sessions):
+        while action := find_running_action(self._runtime.sessions, after=self._locked_act):
             if time.monotonic() >= until:
                 return True
             if not self._advance(action):
                 return False
+        self._locked_act = None
         return False
 
     def _advance(self, action: Action) -> bool:
         """Change the next jobs of an action. Returns False if a later turn has to try again.
 
-        An action that fails again and again is aborted, so that it holds up neither the turns nor other actions.
+        If they are locked, the next action has its turn first: the oldest may wait for a batch that is being filled. An
+        action that fails again and again is aborted, so that it holds up neither the turns nor other actions.
         """
         try:
             advance_action(self._runtime.sessions, action)
@@ -130,7 +134,8 @@ class Errands:
             raise
         except Exception as error:
             if is_lock_failure(error):
-                return False
+                self._locked_act = action.id
+                return True
             self._failed_acts += 1
             log.exception("action.failed", action=str(action.id), attempt=self._failed_acts)
             if self._failed_acts >= MOST_FAILED_ACTS:
@@ -139,7 +144,7 @@ class Errands:
                 abort_action(self._runtime.sessions, action.id, problem=problem)
                 self._failed_acts = 0
             return False
-        self._failed_acts = 0
+        self._failed_acts, self._locked_act = 0, None
         return True
 
     def prune(self, now: float, room: int, *, term: int | None) -> None:

@@ -134,17 +134,34 @@ def count_jobs(session: Session, batch_id: UUID) -> int:
 
 
 _FIRST_OF_BATCH = statement("""
-    SELECT min(id) FROM event WHERE job_id = (SELECT id FROM job WHERE batch_id = :owner ORDER BY id LIMIT 1)
+    SELECT least(
+        (SELECT min(id) FROM event WHERE batch_id = :batch_id),
+        (SELECT min(id) FROM event WHERE job_id = (
+            SELECT id FROM job WHERE batch_id = :batch_id ORDER BY number LIMIT 1)))
 """)
-_FIRST_OF_TENANT = statement("""
-    SELECT min(id) FROM event WHERE job_id = (SELECT id FROM job WHERE tenant_id = :owner ORDER BY id LIMIT 1)
+_OLDEST_OF_TENANT = statement("""
+    SELECT least((SELECT id FROM job WHERE tenant_id = :tenant_id ORDER BY id LIMIT 1),
+        (SELECT id FROM batch WHERE tenant_id = :tenant_id ORDER BY id LIMIT 1))
 """)
+_FIRST_BEFORE = statement("""
+    SELECT min(id) FROM event WHERE job_id = (SELECT id FROM job WHERE id < :place ORDER BY id DESC LIMIT 1)
+""")
+_MARGIN = 600_000 << 80
+"""Ten minutes in ids of jobs. They are made before the events, so two pushes may have them in different orders."""
 
 
 def find_first_id(session: Session, *, tenant_id: UUID | None, batch_id: UUID | None) -> int | None:
-    """The first event of the oldest job of a batch, else of a tenant, else of all; None if there is none."""
-    if batch_id is None and tenant_id is None:
+    """An id below which there is no event of a batch, else of a tenant, else of all. None if there is none at all.
+
+    For a batch it is that of its first event. For a tenant it is the first event of another's job, ten minutes before
+    its oldest job or batch.
+    """
+    if batch_id is not None:
+        first: int | None = session.execute(_FIRST_OF_BATCH, {"batch_id": batch_id}).scalar_one()
+        return first
+    if tenant_id is None:
         return 1
-    query = _FIRST_OF_BATCH if batch_id is not None else _FIRST_OF_TENANT
-    found: int | None = session.execute(query, {"owner": batch_id or tenant_id}).scalar_one()
-    return found
+    oldest = session.execute(_OLDEST_OF_TENANT, {"tenant_id": tenant_id}).scalar_one()
+    if oldest is None:
+        return None
+    return session.execute(_FIRST_BEFORE, {"place": UUID(int=max(0, oldest.int - _MARGIN))}).scalar_one() or 1

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
 from sqlalchemy import text
 
+from api import deps
 from api.bulk import spooling
 from api.idempotency import HEADER, REPLAYED
 from models import Scope
@@ -27,6 +28,7 @@ from tests.support.access import KEY, add_key, add_tenant, bearing
 from tests.support.api_server import Api, Json, fields_of, new_job, serve_api
 from tests.support.locks import wait_for_a_blocked_statement
 from tests.support.servers import cloned_database
+from tests.support.simulator_client import wait_until
 from tests.support.videos import picture
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -257,8 +259,40 @@ def test_a_large_body_is_refused_before_it_is_read(shared: Api) -> None:
         assert answer.status_code == 413
 
 
+def test_a_full_disk_is_answered_with_503(shared: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_on_full_disk() -> IO[bytes]:
+        return Path("/dev/full").open("r+b", buffering=0)
+
+    monkeypatch.setattr(spooling.tempfile, "TemporaryFile", open_on_full_disk)  # type: ignore[attr-defined]
+    refused = send(shared, LINE)
+    assert (refused.status_code, "disk" in refused.json()["detail"]) == (503, True)
+
+
+def test_two_large_bodies_of_lines_are_spooled_at_a_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deps, "LARGE_BYTES", 10)
+    open_batch(api)
+    slots, goes_on = api.app.state.large_reads, Event()
+
+    def drip() -> Iterator[bytes]:
+        yield b" " * 11
+        assert goes_on.wait(60)
+        yield LINE
+
+    def add_slowly() -> int:
+        with httpx.Client(base_url=api.client.base_url, headers=api.client.headers, timeout=90) as client:
+            return client.post("/v1/batches/pilot/jobs", content=drip(), headers=NDJSON).status_code
+
+    with ThreadPoolExecutor() as pool:
+        slow = [pool.submit(add_slowly) for _ in range(2)]
+        try:
+            wait_until(slots.locked, "two large bodies")
+        finally:
+            goes_on.set()
+        assert [each.result() for each in slow] == [201, 201]
+
+
 def test_a_slow_body_is_refused(shared: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spooling, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(deps, "STALL_SECONDS", 0.3)
 
     def drip() -> Iterator[bytes]:
         yield b" "

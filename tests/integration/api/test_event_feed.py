@@ -1,5 +1,6 @@
 """`GET /v1/events`: filters, tenants, cursors, and long polling."""
 
+import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +10,13 @@ import httpx
 import pytest
 
 from api import middleware
-from api.feed import routes
+from api.feed import following, routes
 from models import Scope, queries, transitions
 from models.db.session import one_statement, transaction
+from models.queries.events import feed
+from rushes.errors import Unavailable
 from rushes.events import hub, reading
+from rushes.events.hub import Hub
 from rushes.events.reading import FeedPage
 from tests.support import rows
 from tests.support.access import add_key, add_tenant, bearing
@@ -49,7 +53,7 @@ def settle(api: Api) -> None:
 
 def test_an_item_says_what_happened_to_which_job(api: Api) -> None:
     batch = api.push_batch("pilot", [new_job(client_ref="A-1", metadata={"scene": 3}), new_job()])
-    first, second = read(api)["items"]
+    first, second = read(api, kinds="job.*")["items"]
     job_id = first["job_id"]
     assert first == {
         "id": first["id"],
@@ -137,18 +141,25 @@ def films(api: Api) -> str:
 def test_a_tenant_reads_only_its_own_events(api: Api, films: str) -> None:
     with transaction(api.sessions) as session:
         own, observer = add_key(session, Scope.READ), add_key(session, Scope.OBSERVE)
-    assert [each["tenant"] for each in read(api, own)["items"]] == ["default"] * 2
-    assert [each["tenant"] for each in read(api, films)["items"]] == ["Films"] * 2
-    assert [each["tenant"] for each in read(api, observer)["items"]] == ["default", "Films", "Films", "default"]
-    assert [each["tenant"] for each in read(api, films, after=0)["items"]] == ["Films"] * 2
+    assert [each["tenant"] for each in read(api, own, kinds="job.*")["items"]] == ["default"] * 2
+    assert [each["tenant"] for each in read(api, films, kinds="job.*")["items"]] == ["Films"] * 2
+    assert [each["tenant"] for each in read(api, observer, kinds="job.*")["items"]] == [
+        "default",
+        "Films",
+        "Films",
+        "default",
+    ]
+    assert [each["tenant"] for each in read(api, films, kinds="job.*", after=0)["items"]] == ["Films"] * 2
 
 
 def test_a_batch_is_named_as_in_lists(api: Api, films: str) -> None:
     with transaction(api.sessions) as session:
         own, observer = add_key(session, Scope.READ), add_key(session, Scope.OBSERVE)
-    assert [each["number"] for each in read(api, films, batch="PILOT")["items"]] == [1, 2]
-    assert [each["tenant"] for each in read(api, observer, batch="films:pilot")["items"]] == ["Films"] * 2
-    assert [each["tenant"] for each in read(api, observer, batch="pilot")["items"]] == ["default"]
+    assert [each["number"] for each in read(api, films, batch="PILOT", kinds="job.*")["items"]] == [1, 2]
+    assert [each["tenant"] for each in read(api, observer, batch="films:pilot", kinds="job.*")["items"]] == [
+        "Films"
+    ] * 2
+    assert [each["tenant"] for each in read(api, observer, batch="pilot", kinds="job.*")["items"]] == ["default"]
     for name in ("films:pilot", "none", "nobody:pilot"):
         answer = api.client.get("/v1/events", params={"batch": name}, headers=bearing(own))
         assert answer.status_code == 404, name
@@ -166,13 +177,67 @@ def test_a_batch_is_read_from_its_beginning(api: Api, monkeypatch: pytest.Monkey
     with transaction(api.sessions) as session:
         rows.add_event(session, "batch.at_risk", batch_id=UUID(batch["id"]))
     settle(api)
-    first = read(api, batch="pilot", limit=2)
-    assert [each["number"] for each in first["items"]] == [1, 2]  # found without a walk from the first event on
+    first = read(api, batch="pilot", limit=3)
+    kinds = ["batch.pushed", "job.pushed", "job.pushed"]
+    assert [each["kind"] for each in first["items"]] == kinds  # found without a walk from the first event on
     rest = read_all(api, batch="pilot", after=first["cursor"])
     assert [(each["kind"], each["number"], each["batch"]) for each in rest] == [
         ("job.pushed", 3, "pilot"),
         ("batch.at_risk", None, "pilot"),
     ]
+
+
+def test_an_open_batch_is_read_from_its_opening(api: Api) -> None:
+    api.push()
+    api.client.post("/v1/batches", json={"name": "night"}).raise_for_status()
+    settle(api)
+    assert [each["kind"] for each in read(api, batch="night")["items"]] == ["batch.opened"]
+
+
+@pytest.mark.parametrize("query", [{}, {"after": "0"}])
+def test_a_push_while_the_end_is_asked_for_is_not_missed(
+    api: Api, monkeypatch: pytest.MonkeyPatch, query: dict[str, str]
+) -> None:
+    api.push()
+    with transaction(api.sessions) as session:
+        films = add_tenant(session, "Films")
+        key = add_key(session, Scope.READ, tenant_id=films)
+    find_end = following._find_end
+
+    async def push_first(found: Hub) -> int:
+        with transaction(api.sessions) as session:
+            rows.add_event(session, "job.pushed", job_id=rows.add_job(session, tenant_id=films))
+        wait_until(lambda: found.horizon.advance() >= last_id(api), "the end of the feed")
+        return await find_end(found)
+
+    monkeypatch.setattr(following, "_find_end", push_first)
+    assert [each["tenant"] for each in read(api, key, **query)["items"]] == ["Films"]
+
+
+def test_a_tenant_begins_before_its_first_event_whatever_the_order(api: Api) -> None:
+    """A slow push of the tenant made the ids of its jobs first, and their events last."""
+    with transaction(api.sessions) as session:
+        films = add_tenant(session, "Films")
+        key = add_key(session, Scope.READ, tenant_id=films)
+        first, second = (rows.add_job(session, tenant_id=films) for _ in range(2))
+        for job_id in (second, first):
+            rows.add_event(session, "job.pushed", job_id=job_id)
+    settle(api)
+    assert [each["job_id"] for each in read(api, key)["items"]] == [str(second), str(first)]
+
+
+def test_a_tenant_does_not_walk_through_events_of_others(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SCANNED_EVENTS", 2)
+    monkeypatch.setattr(feed, "_MARGIN", 0)
+    for _ in range(5):
+        api.push()
+    with transaction(api.sessions) as session:
+        films, guests = add_tenant(session, "Films"), add_tenant(session, "Guests")
+        key, other = (add_key(session, Scope.READ, tenant_id=each) for each in (films, guests))
+        rows.add_event(session, "job.pushed", job_id=rows.add_job(session, tenant_id=films))
+    settle(api)
+    assert [each["tenant"] for each in read(api, key, after=0)["items"]] == ["Films"]
+    assert (read(api, other, after=0)["cursor"], read(api, other, after=0)["more"]) == (last_id(api), False)
 
 
 def test_latest_means_from_now_on(api: Api) -> None:
@@ -274,11 +339,35 @@ def test_too_many_at_once_get_503_and_leave_others_alone(api: Api, monkeypatch: 
 
     with monkeypatch.context() as patch, ThreadPoolExecutor() as pool:
         patch.setattr(routes, "read_feed", read_slowly)
-        busy = [pool.submit(api.client.get, "/v1/events?after=0") for _ in range(hub.READERS)]
+        busy = pool.submit(api.client.get, "/v1/events?after=0")  # four connections: one reader
         wait_until(api.app.state.hub._readers.locked, "the readers")
         refused = api.client.get("/v1/events")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
         assert api.push()
         release.set()
-        assert [each.result().status_code for each in busy] == [200] * hub.READERS
+        assert busy.result().status_code == 200
     assert len(read(api)["items"]) == 1
+
+
+def test_a_reader_is_busy_until_its_query_ends(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "READER_SECONDS", 0.2)
+    release, reads = threading.Event(), threading.Event()
+
+    def read_slowly(_: object) -> None:
+        reads.set()
+        assert release.wait(60)
+
+    async def give_up_and_ask_again(found: Hub) -> None:
+        given_up = asyncio.ensure_future(found.ask(read_slowly))
+        await asyncio.to_thread(reads.wait, 30)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        try:
+            with pytest.raises(Unavailable):
+                await found.ask(lambda _: None)
+        finally:
+            release.set()
+        await found.ask(lambda _: None)
+
+    asyncio.run(give_up_and_ask_again(Hub(api.sessions, connections=4)))

@@ -2,14 +2,24 @@
 
 import base64
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
+from models import ActionKind, transitions
 from models.db.session import transaction
+from models.queries.job_filter import JobFilter
 from rushes.jobs import uploads
+from rushes.jobs.actions import request_action
+from rushes.jobs.retry import retry_job
 from tests.support import rows
+from tests.support.access import EVERYONE
 from tests.support.api_server import Api, fields_of, new_job
+from tests.support.locks import wait_for_a_blocked_statement
+from tests.support.runtimes import finish_actions
 from tests.support.videos import picture
 
 FOLDER = "/v1/uploads"
@@ -92,6 +102,34 @@ def test_a_retry_over_http_may_replace_the_input(api: Api) -> None:
     assert retried.json()["job"]["input"] == job["input"] | {"image": image, "duration": 8}
     assert retried.json()["job"]["price"] == "0.3200"
     assert api.client.post(path, json={"input": {"duration": 10}}).status_code == 409
+
+
+@pytest.mark.parametrize("by_action", [False, True])
+def test_a_retry_that_waits_for_its_batch_locks_no_upload(
+    api: Api, monkeypatch: pytest.MonkeyPatch, by_action: bool
+) -> None:
+    monkeypatch.setattr(transitions.actions, "_BOUND_WAITS", text("SET LOCAL lock_timeout = '30s'"))
+    batch = api.push_batch("pilot", [image_job("https://example.com/a.png")])
+    (job,) = api.client.get("/v1/jobs?batch=pilot").json()["items"]
+    api.client.post(f"/v1/jobs/{job['id']}/cancel").raise_for_status()
+    replaced = {"image": send(api, picture("blue")).json()["reference"]}
+
+    def retry() -> None:
+        if by_action:
+            arguments, chosen = {"input": replaced}, JobFilter(batch_id=UUID(batch["id"]))
+            request_action(api.sessions, ActionKind.RETRY, lambda _: chosen, caller=EVERYONE, arguments=arguments)
+            finish_actions(api.sessions)
+        else:
+            retry_job(api.sessions, UUID(job["id"]), replaced, caller=EVERYONE)
+
+    with ThreadPoolExecutor() as pool:
+        with transaction(api.sessions) as filling:  # as a request that adds jobs: the batch, then the uploads
+            assert transitions.filling.hold_batch(filling, UUID(batch["id"]))
+            retried = pool.submit(retry)
+            wait_for_a_blocked_statement(api.sessions)
+            filling.execute(text("SELECT FROM upload FOR UPDATE NOWAIT"))
+        retried.result()
+    assert api.client.get(f"/v1/jobs/{job['id']}").json()["state"] == "queued"
 
 
 def test_an_estimate_forecasts_only_on_request_and_with_a_dispatcher(api: Api) -> None:

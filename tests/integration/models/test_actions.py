@@ -153,6 +153,25 @@ def test_a_locked_job_is_tried_again_and_counts_as_no_failure(runtime: Runtime) 
     assert states(runtime) == {"cancelled": 2}
 
 
+def test_an_action_that_waits_for_a_batch_holds_up_no_other(runtime: Runtime) -> None:
+    with transaction(runtime.sessions) as session:
+        batch_id = rows.insert(session, "batch", name="night", job_count=1)
+        rows.add_job(session, "failed", batch_id=batch_id, number=1, **BROKEN)
+    fill(runtime, 1)
+    for _ in range(2):
+        request(runtime, ActionKind.RETRY, code="broken")
+    request(runtime, ActionKind.CANCEL, states=(JobState.QUEUED,))
+    errands = Errands(runtime, Publisher(Celery()))
+    with transaction(runtime.sessions) as other:
+        assert transitions.filling.hold_batch(other, batch_id)
+        for _ in range(3):
+            errands.act()
+        assert states(runtime) == {"failed": 1, "cancelled": 1}
+    while errands.act():
+        pass
+    assert states(runtime) == {"queued": 1, "cancelled": 1}
+
+
 def test_an_aborted_action_changes_no_further_job(runtime: Runtime) -> None:
     fill(runtime, 9)
     action = request(runtime, ActionKind.CANCEL, states=(JobState.QUEUED,))
