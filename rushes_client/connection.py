@@ -40,6 +40,7 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
         headers: Mapping[str, str] | None = None,
         ca_file: Path | str | None = None,
     ) -> None:
+        self.is_closed = False
         self._session = requests.Session()
         self._session.trust_env = False  # our own server needs neither a proxy nor .netrc
         self._session.headers.update({"Accept": "application/json", "User-Agent": USER_AGENT})
@@ -60,7 +61,8 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
         self.close()
 
     def close(self) -> None:
-        """Close the connections. A stream that another thread reads ends with its next line."""
+        """Close the connections. Who follows events in another thread stops with the next of them."""
+        self.is_closed = True
         self._session.close()
 
     def get(self, *path: str, **query: Any) -> Json:

@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 import requests
@@ -32,16 +33,17 @@ def follow(
     batch: str | None = None,
     deadline: float = math.inf,
 ) -> Generator[Event | None, None, None]:
-    """Yield every event after this id, for ever. It continues where it was after a broken connection.
+    """Yield every event after this id, until `close`. It continues where it was after a broken connection.
 
     None means that nothing has happened for some seconds, or until `deadline` (of `time.monotonic`). Without `after` it
     begins with the oldest event. Raises `Declined` if the API refuses it, for example because the key was revoked.
     """
     query: dict[str, Any] = {"kinds": ",".join(kinds) or None, "batch": batch}
     read, failures = _stream, 0
-    while True:
+    while not connection.is_closed:
         try:
-            for cursor, event in read(connection, query | {"after": after}, max(0.1, deadline - time.monotonic())):
+            steps = read(connection, query | {"after": after}, max(0.1, deadline - time.monotonic()))
+            for cursor, event in takewhile(lambda _: not connection.is_closed, steps):
                 failures, after = 0, after if cursor is None else cursor
                 yield event
         except _NoStream:
@@ -53,7 +55,7 @@ def follow(
 
 
 class Changes:
-    """Says whether something happened to a batch. A thread follows its events until the process ends."""
+    """Says whether something happened to a batch. A thread follows its events until the connection is closed."""
 
     def __init__(self, connection: Connection, batch: str) -> None:
         self._connection = connection

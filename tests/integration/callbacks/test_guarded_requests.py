@@ -142,8 +142,9 @@ def test_an_allowed_host_gets_the_request_with_its_name() -> None:
 def test_a_name_that_changes_its_address_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lookup, answers = socket.getaddrinfo, ["127.0.0.1", "127.0.0.2"]
 
-    def rebind(_: str, port: int, *more: int, **options: int) -> list[object]:
-        return list(lookup(answers.pop(0), port, *more, **options))
+    def rebind(host: str, port: int, *more: int, **options: int) -> list[object]:
+        known = host if host != "rebound.example" else answers.pop(0)  # other threads ask for other hosts
+        return list(lookup(known, port, *more, **options))
 
     monkeypatch.setattr(socket, "getaddrinfo", rebind)
     with ScriptedServer(answer) as server:

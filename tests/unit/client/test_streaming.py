@@ -119,3 +119,4 @@ def test_changes_are_reported_once_each() -> None:
         changes = Changes(client, "pilot")
         assert changes.take()  # nothing came through yet, so something may have happened
         wait_until(lambda: not changes.take(), "the end of the changes")
+    wait_until(lambda: "rushes-changes" not in {each.name for each in threading.enumerate()}, "the end of the thread")
