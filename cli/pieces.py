@@ -1,17 +1,16 @@
 """Add the jobs of a prompt file to an open batch piece by piece. Each piece is stored as a whole, and only once."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import sleep
-from typing import Any
 
 from cli.output import note
 from cli.prompt_file.jobs import Prepared
 from rushes.jobs.pushing import JobOrder, check_order, digest_jobs
-from rushes_client.client import Rushes
+from rushes_client.client import Rushes, cut_pieces
+from rushes_client.connection import Json
 from rushes_client.errors import AnswerLost, ApiAway, Declined, FieldProblem
 from stack.errors import CommandError, ServiceAway
 
@@ -19,7 +18,6 @@ PIECE_JOBS = 10_000
 PAUSES_SECONDS = (1, 2, 4, 8, 15, 30)
 """How long to wait before a request whose answer was lost is repeated."""
 _LINE = re.compile(r"lines\.(\d+)(.*)")
-Json = dict[str, Any]
 
 
 def ask_until_answered(ask: Callable[[], Json], *, repeat: str, has_begun: bool = False) -> Json:
@@ -73,21 +71,19 @@ def digest(prepared: Prepared) -> str:
 def add_pieces(client: Rushes, batch: Json, prepared: Prepared, *, start: int, repeat: str) -> Iterator[Json]:
     """Add the jobs from `start` on, and yield the API's answer for each piece."""
     total = len(prepared.jobs)
-    for begin in range(start, total, PIECE_JOBS):
-        jobs = prepared.jobs[begin : begin + PIECE_JOBS]
-        lines = b"".join(json.dumps(job, allow_nan=False).encode() + b"\n" for job in jobs)
-        send = partial(client.send_lines, batch["id"], lines, first=begin + 1)
+    for piece in cut_pieces(prepared.jobs, start=start, size=PIECE_JOBS):
+        send = partial(client.send_lines, batch["id"], piece.lines, first=piece.first)
         try:
             yield ask_until_answered(send, repeat=repeat, has_begun=True)
         except Declined as declined:
             note(f"batch {batch['name']} keeps what was added before; `rushes batch cancel {batch['name']}` cancels it")
-            raise _name_jobs(declined, begin) from declined
+            raise _name_jobs(declined, piece.first) from declined
         if total > PIECE_JOBS:
-            note(f"added {begin + len(jobs):,} of {total:,} jobs to {batch['name']}")
+            note(f"added {piece.last:,} of {total:,} jobs to {batch['name']}")
 
 
-def _name_jobs(declined: Declined, begin: int) -> Declined:
+def _name_jobs(declined: Declined, first: int) -> Declined:
     """Return a refusal of lines as one of jobs, as if they had been pushed in one body."""
     found = [(_LINE.fullmatch(each.field), each.message) for each in declined.problems]
-    problems = [FieldProblem(f"jobs.{begin + int(line[1]) - 1}{line[2]}", message) for line, message in found if line]
+    problems = [FieldProblem(f"jobs.{first + int(line[1]) - 2}{line[2]}", message) for line, message in found if line]
     return Declined(declined.status, str(declined), problems=problems) if problems else declined

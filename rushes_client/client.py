@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeVar, overload
+from typing import Any, NamedTuple, Self, TypeVar, overload
 from uuid import UUID
 
 from rushes_client.connection import Connection, Json, make_once
@@ -89,12 +89,8 @@ class Rushes(Connection):
         return Batch.model_validate(batch)
 
     def _fill(self, batch: Json, jobs: Iterable[Mapping[str, Any]]) -> Json:
-        first = batch["jobs"] + 1
-        lines = (f"{json.dumps(job, allow_nan=False)}\n" for job in islice(jobs, batch["jobs"], None))
-        while piece := [*islice(lines, PIECE)]:
-            content = "".join(piece).encode()
-            self._insist(partial(self.send_lines, batch["id"], content, first=first))
-            first += len(piece)
+        for piece in cut_pieces(jobs, start=batch["jobs"], size=PIECE):
+            self._insist(partial(self.send_lines, batch["id"], piece.lines, first=piece.first))
         return self._insist(lambda: self.post("batches", batch["id"], "seal"))
 
     def send_lines(self, batch_id: str, lines: bytes, *, first: int) -> Json:
@@ -220,6 +216,22 @@ class Rushes(Connection):
                     raise
                 time.sleep(wait)
                 pause = min(2 * pause, 30.0)
+
+
+class Piece(NamedTuple):
+    """Jobs that are sent in one request: the numbers of the first and the last of them, and a line of JSON for each."""
+
+    first: int
+    last: int
+    lines: bytes
+
+
+def cut_pieces(jobs: Iterable[Mapping[str, Any]], *, start: int, size: int) -> Iterator[Piece]:
+    """Yield the jobs after the first `start` in pieces of at most `size`."""
+    lines = (f"{json.dumps(job, allow_nan=False)}\n" for job in islice(jobs, start, None))
+    while piece := [*islice(lines, size)]:
+        first, start = start + 1, start + len(piece)
+        yield Piece(first, start, "".join(piece).encode())
 
 
 def _find_deadline(timeout: float | None) -> float:

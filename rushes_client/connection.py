@@ -108,12 +108,9 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
             if cursor is None:
                 return
 
-    @contextlib.contextmanager
-    def open_file(self, path: str, *, start: int = 0) -> Iterator[requests.Response]:
+    def open_file(self, path: str, *, start: int = 0) -> contextlib.AbstractContextManager[requests.Response]:
         """Open the answer to a GET for a file from byte `start` on (206), or whole (200). Raises as `get` does."""
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        with self.open_stream(path, headers=headers) as answer:
-            yield answer
+        return self.open_stream(path, headers={"Range": f"bytes={start}-"} if start else {})
 
     @contextlib.contextmanager
     def open_stream(self, path: str, *, seconds: float = READ_SECONDS, **request: Any) -> Iterator[requests.Response]:

@@ -6,10 +6,11 @@ from sqlalchemy.orm import Session
 
 from api.schemas.events import FeedFollowed, Place
 from models import queries
+from models.queries.events.feed import FeedFilter
 from rushes.access.callers import Caller
 from rushes.errors import InvalidInput, Problem, Unavailable
 from rushes.events.hub import Hub
-from rushes.events.reading import FeedChoice, find_beginning
+from rushes.events.reading import find_beginning
 from rushes.jobs.choosing import find_batch_id
 
 _SETTLE_TRIES, _SETTLE_SECONDS = 50, 0.1
@@ -17,7 +18,7 @@ _SETTLE_TRIES, _SETTLE_SECONDS = 50, 0.1
 
 async def begin(
     hub: Hub, asked: FeedFollowed, caller: Caller, *, last_event_id: Place = None
-) -> tuple[FeedChoice, int]:
+) -> tuple[FeedFilter, int]:
     """Return the chosen events, and the id after which they are read. `last_event_id` wins over `after`.
 
     That is never before the beginning of these events: a tenant must not walk through those of others. Raises
@@ -25,9 +26,9 @@ async def begin(
     """
     field, place = ("after", asked.after) if last_event_id is None else ("Last-Event-ID", last_event_id)
 
-    def find(session: Session) -> tuple[FeedChoice, int | None]:
+    def find(session: Session) -> tuple[FeedFilter, int | None]:
         batch_id = find_batch_id(session, asked.batch, caller) if asked.batch else None
-        choice = FeedChoice(caller.reach, batch_id, tuple(asked.kinds.split(",")) if asked.kinds else ())
+        choice = FeedFilter(caller.reach, batch_id, tuple(asked.kinds.split(",")) if asked.kinds else ())
         if isinstance(place, str):  # latest
             return choice, None
         least = place or 0

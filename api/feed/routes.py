@@ -17,10 +17,10 @@ from api.middleware import ALLOW
 from api.openapi import answers, guards
 from api.schemas.events import FeedAsked, FeedFollowed, FeedItem, FeedShown, Place
 from api.schemas.jobs import Links
-from models.queries.events.feed import FeedEvent
+from models.queries.events.feed import FeedEvent, FeedFilter
 from rushes.access.callers import READ, Caller
 from rushes.events.hub import Hub
-from rushes.events.reading import FeedChoice, read_feed
+from rushes.events.reading import read_feed
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
@@ -63,7 +63,7 @@ async def read(
 
 
 async def _wait(
-    hub: Hub, choice: FeedChoice, after: int, *, asked: FeedAsked, caller: Caller, links: Links
+    hub: Hub, choice: FeedFilter, after: int, *, asked: FeedAsked, caller: Caller, links: Links
 ) -> FeedShown:
     clock = asyncio.get_running_loop().time
     ends_at, events = clock() + asked.wait, list[FeedEvent]()
@@ -115,7 +115,7 @@ async def stream(
     return StreamingResponse(chunks, media_type="text/event-stream", headers=_HEADERS)
 
 
-async def _follow(hub: Hub, choice: FeedChoice, after: int, *, caller: Caller, links: Links) -> AsyncIterator[bytes]:
+async def _follow(hub: Hub, choice: FeedFilter, after: int, *, caller: Caller, links: Links) -> AsyncIterator[bytes]:
     yield f": connected\nretry: {RECONNECT_MILLISECONDS}\nid: {after}\n\n".encode()
     with hub.listen(choice, after=after, key_id=caller.key_id) as listener:
         while not listener.is_over:

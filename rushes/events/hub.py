@@ -21,10 +21,10 @@ from sqlalchemy.orm import Session
 from models import queries
 from models.db.errors import DatabaseAway
 from models.db.session import Sessions, one_statement
-from models.queries.events.feed import FeedEvent
+from models.queries.events.feed import FeedEvent, FeedFilter
 from rushes.errors import Unavailable
 from rushes.events.horizon import Horizon
-from rushes.events.reading import FeedChoice, FeedPage, read_feed
+from rushes.events.reading import FeedPage, read_feed
 
 MOST_LISTENERS = 10_000
 QUEUED_EVENTS = 256
@@ -57,7 +57,7 @@ class Listener:
     `is_over` says that it gets nothing more: its key is no longer accepted, or the process stops.
     """
 
-    def __init__(self, hub: "Hub", choice: FeedChoice, *, after: int, key_id: UUID | None) -> None:
+    def __init__(self, hub: "Hub", choice: FeedFilter, *, after: int, key_id: UUID | None) -> None:
         self.choice, self.key_id, self.cursor = choice, key_id, after
         self.is_over = False
         self._hub = hub
@@ -152,7 +152,7 @@ class Hub:
             )
 
     @contextmanager
-    def listen(self, choice: FeedChoice, *, after: int, key_id: UUID | None) -> Iterator[Listener]:
+    def listen(self, choice: FeedFilter, *, after: int, key_id: UUID | None) -> Iterator[Listener]:
         """A listener to the chosen events with ids above `after`, for as long as the block lasts."""
         listener = Listener(self, choice, after=after, key_id=key_id)
         self._listeners.add(listener)

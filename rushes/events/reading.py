@@ -1,7 +1,6 @@
 """Reads of the event feed in pages, each of bounded cost."""
 
 from typing import NamedTuple
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -14,31 +13,6 @@ SMALL_BATCH_JOBS = 2_000
 """The events of a batch of at most this size are found by its jobs, without a scan."""
 
 
-class FeedChoice(NamedTuple):
-    """Which events to follow. Kinds are names, and beginnings of names that end with `*`; without any, all kinds."""
-
-    tenant_id: UUID | None = None
-    batch_id: UUID | None = None
-    kinds: tuple[str, ...] = ()
-
-    @property
-    def topic(self) -> UUID | None:
-        """The batch or the tenant whose events these are; None: every tenant's."""
-        return self.batch_id or self.tenant_id
-
-    def has(self, kind: str) -> bool:
-        return not self.kinds or any(_is_like(kind, each) for each in self.kinds)
-
-    def as_filter(self) -> FeedFilter:
-        """Return the same for a statement."""
-        patterns = [each.replace("_", r"\_").replace("*", "%") for each in self.kinds]
-        return FeedFilter(self.tenant_id, self.batch_id, patterns or None)
-
-
-def _is_like(kind: str, wanted: str) -> bool:
-    return kind.startswith(wanted[:-1]) if wanted.endswith("*") else kind == wanted
-
-
 class FeedPage(NamedTuple):
     """A part of the feed. All chosen events up to `cursor` have been seen then."""
 
@@ -47,21 +21,20 @@ class FeedPage(NamedTuple):
     has_more: bool
 
 
-def read_feed(session: Session, choice: FeedChoice, *, after: int, until: int, limit: int) -> FeedPage:
+def read_feed(session: Session, choice: FeedFilter, *, after: int, until: int, limit: int) -> FeedPage:
     """Read chosen events with ids above `after`, up to `until`, which must not be beyond the end of the feed."""
-    chosen = choice.as_filter()
     if choice.batch_id is not None and queries.feed.count_jobs(session, choice.batch_id) <= SMALL_BATCH_JOBS:
         end = until
-        items = queries.feed.list_batch_feed(session, after=after, until=end, limit=limit, chosen=chosen)
+        items = queries.feed.list_batch_feed(session, after=after, until=end, limit=limit, chosen=choice)
     else:
         end = queries.feed.find_scan_end(session, after=after, until=until, most=SCANNED_EVENTS)
-        items = queries.feed.list_feed(session, after=after, until=end, limit=limit, chosen=chosen)
+        items = queries.feed.list_feed(session, after=after, until=end, limit=limit, chosen=choice)
     if len(items) == limit:
         return FeedPage(items, items[-1].id, has_more=True)
     return FeedPage(items, max(after, end), has_more=end < until)
 
 
-def find_beginning(session: Session, choice: FeedChoice) -> int | None:
+def find_beginning(session: Session, choice: FeedFilter) -> int | None:
     """Return the id after which the events of a batch, or of a tenant, begin; None before the first one."""
     first = queries.feed.find_first_id(session, tenant_id=choice.tenant_id, batch_id=choice.batch_id)
     return None if first is None else first - 1

@@ -48,11 +48,31 @@ def is_settled(session: Session, mark: Mark) -> bool:
 
 
 class FeedFilter(NamedTuple):
-    """Which events to list. Without a tenant, those of every tenant. `kinds` are LIKE patterns."""
+    """Which events to follow. Without a tenant, those of every tenant.
+
+    Kinds are names, and beginnings of names that end with `*`; without any, all kinds.
+    """
 
     tenant_id: UUID | None = None
     batch_id: UUID | None = None
-    kinds: list[str] | None = None
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def topic(self) -> UUID | None:
+        """The batch or the tenant whose events these are; None: every tenant's."""
+        return self.batch_id or self.tenant_id
+
+    def has(self, kind: str) -> bool:
+        return not self.kinds or any(_is_like(kind, each) for each in self.kinds)
+
+    def as_values(self) -> dict[str, Any]:
+        """Return the same for a statement, with the kinds as LIKE patterns."""
+        patterns = [each.replace("_", r"\_").replace("*", "%") for each in self.kinds]
+        return {**self._asdict(), "kinds": patterns or None}
+
+
+def _is_like(kind: str, wanted: str) -> bool:
+    return kind.startswith(wanted[:-1]) if wanted.endswith("*") else kind == wanted
 
 
 EVERYTHING = FeedFilter()
@@ -107,7 +127,7 @@ def list_feed(
     session: Session, *, after: int, until: int, limit: int, chosen: FeedFilter = EVERYTHING
 ) -> list[FeedEvent]:
     """Events of jobs and batches with ids above `after`, up to `until`. Those of removed jobs are left out."""
-    return find_all(session, _LIST, FeedEvent, after=after, until=until, limit=limit, **chosen._asdict())
+    return find_all(session, _LIST, FeedEvent, after=after, until=until, limit=limit, **chosen.as_values())
 
 
 _LIST_OF_BATCH = statement(
@@ -122,7 +142,7 @@ _LIST_OF_BATCH = statement(
 
 def list_batch_feed(session: Session, *, after: int, until: int, limit: int, chosen: FeedFilter) -> list[FeedEvent]:
     """The same for a batch, found by its jobs: cheap for a small batch, however long the history is."""
-    return find_all(session, _LIST_OF_BATCH, FeedEvent, after=after, until=until, limit=limit, **chosen._asdict())
+    return find_all(session, _LIST_OF_BATCH, FeedEvent, after=after, until=until, limit=limit, **chosen.as_values())
 
 
 _JOB_COUNT = statement("SELECT job_count FROM batch WHERE id = :batch_id")

@@ -137,7 +137,7 @@ def test_the_feed_filters_by_tenant_batch_and_kind(runtime: Runtime) -> None:
         until = queries.feed.find_last_id(session)
         whole = queries.feed.list_feed(session, after=0, until=until, limit=10)
         ours = queries.feed.list_feed(
-            session, after=0, until=until, limit=10, chosen=FeedFilter(batch_id=batch_id, kinds=["job.p%"])
+            session, after=0, until=until, limit=10, chosen=FeedFilter(batch_id=batch_id, kinds=("job.p*",))
         )
         theirs = queries.feed.list_feed(
             session, after=0, until=until, limit=10, chosen=FeedFilter(tenant_id=UUID(int=7))
