@@ -31,7 +31,7 @@ def source() -> Source:
 
 
 def test_callers_share_a_running_read_and_give_up_on_their_own(source: Source) -> None:
-    shared = SharedRead(source.read, name="test")
+    shared = SharedRead(source.read, name="test", keep_seconds=1000)
     for _ in range(3):
         with pytest.raises(TimeoutError):
             shared.wait(seconds=0.01)
